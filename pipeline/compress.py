@@ -155,7 +155,7 @@ class _Run:
         self.progress("opening", 0, 1)
         runtime = self.options.runtime()
         check_metric(self.options.metric)
-        check_cluster(self.options.cluster)
+        check_cluster(self.options.cluster, self.options.cluster_store)
         self.options.prepare_sparse_kernels()
         self.options, self.notes = with_repair_chosen(self.options)
         source = open_model(model, runtime, tuple(self.options.layers))

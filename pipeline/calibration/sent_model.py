@@ -68,7 +68,10 @@ class SentModel:
         return hash(self.key)
 
     def model(self) -> ir.Model:
-        """The model, with those weights that have travelled."""
+        """The model, with those weights that have travelled; those of a `skeleton` name a file that is not there.
+
+        Weights are not copied, and not to be changed: what came through a store is mapped from its file, read-only.
+        """
         model = ir.from_proto(onnx.load_model_from_string(self.nodes))
         for name, array in self.weights.items():
             value = model.graph.initializers[name]

@@ -24,6 +24,11 @@ class Memory:
     """Bytes that live values may take together, of all walks of a sweep."""
 
     def __init__(self, left: int):
+        """Begin with nothing taken.
+
+        Args:
+            left: bytes; 0 = all values go to disk.
+        """
         self._left = left
 
     @classmethod
@@ -32,14 +37,14 @@ class Memory:
         return cls(min(int(MEMORY_SHARE * available_bytes()), MOST_IN_MEMORY))
 
     def take(self, size: int) -> bool:
-        """Take so many bytes, if there are as many left."""
+        """Take `size` bytes, if there are as many left; whether there are."""
         if size > self._left:
             return False
         self._left -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """They are free again."""
+        """Free `size` bytes that were taken."""
         self._left += size
 
 

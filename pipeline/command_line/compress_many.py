@@ -128,7 +128,8 @@ def _job(
         return Job(name=recipe.stem, out=out, problem=InputError(f"{recipe}: {error.format_message()}")), None
     except NetsurgeonError as error:
         return Job(name=recipe.stem, out=out, problem=error), None
-    values["cluster"] = values["cluster"] if cluster is None else None
+    if cluster is not None:
+        values["cluster"] = values["cluster_store"] = None  # the job runs on one worker
     return Job(name=recipe.stem, out=out, arguments=with_absolute_paths(values)), tracker
 
 

@@ -1,7 +1,7 @@
 """An opened source: what its parts hold, the plan of batches made from that, and how the parts are read for it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -186,17 +186,16 @@ class OpenedData:
         numbers = sum(len(rows) * prod(shape) for at, rows in pieces for _, shape in self.parts[at].row_shapes)
         if not (self.is_packed or self.is_decoded or self.is_sequential) or numbers * _WIDEST > MOST_KEPT_BYTES:
             return self
+        kept: dict[int, tuple[Indices, Feed]] = {number: (rows, {}) for number, rows in pieces}
         pieces = [chunk for piece in pieces for chunk in _chunks(piece)] if self.is_decoded else pieces
         feeds = self.read(ticking(pieces, ticks, len(pieces)))
-        kept: dict[int, list[tuple[Indices, Feed]]] = {}
         left = MOST_KEPT_BYTES
         for (number, rows), feed in zip(pieces, feeds, strict=True):
             left -= sum(array.nbytes for array in feed.values())
             if left < 0:  # constants, which lie in every file anew
                 return self
-            copied = {name: array.copy() for name, array in feed.items()}  # not a view of the whole file
-            kept.setdefault(number, []).append((rows, copied))
-        read = partial(_read_kept, self.parts, {number: _joined(chunks) for number, chunks in kept.items()})
+            _put(feed, rows, kept[number], self.parts[number].constants)
+        read = partial(_read_kept, self.parts, kept)
         return replace(self, read=read, is_packed=False, is_decoded=False, is_sequential=False)
 
     @cached_property
@@ -250,12 +249,17 @@ def _chunks(piece: Piece) -> list[Piece]:
     return [(number, rows[start : start + MOST_AT_ONCE]) for start in range(0, len(rows), MOST_AT_ONCE)]
 
 
-def _joined(chunks: Sequence[tuple[Indices, Feed]]) -> tuple[Indices, Feed]:
-    """Rows of one part and what was read of them, in order."""
-    if len(chunks) == 1:
-        return chunks[0]
-    rows, feeds = zip(*chunks, strict=True)
-    return np.concatenate(rows), {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+def _put(feed: Feed, rows: Indices, kept: tuple[Indices, Feed], constants: Container[str]) -> None:
+    """Put rows of a part where those kept of it lie, in rising order, so that none is in memory twice."""
+    kept_rows, arrays = kept
+    start = int(np.searchsorted(kept_rows, rows[0]))
+    for name, array in feed.items():
+        if name in constants:
+            arrays[name] = array.copy()  # not a view of the whole file
+            continue
+        if name not in arrays:
+            arrays[name] = np.empty((len(kept_rows), *array.shape[1:]), array.dtype)
+        arrays[name][start : start + len(rows)] = array
 
 
 def _by_first(keys: Indices) -> Indices:

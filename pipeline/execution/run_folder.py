@@ -116,7 +116,7 @@ class RunFolder:
             self._write_identity(identity)
             return
         kept = _identity(path)
-        if kept is None and is_ours and all(map(_may_be_ours, folder.rglob("*"))):
+        if kept is None and is_ours and all(_may_be_ours(entry, folder) for entry in folder.rglob("*")):
             self._damaged[_IDENTITY] = None
             self._write_identity(identity)
             return
@@ -369,10 +369,10 @@ def _identity(path: Path) -> dict[str, Any] | None:
     return older if isinstance(older, dict) and older.get("format") in range(1, FORMAT) else None
 
 
-def _may_be_ours(path: Path) -> bool:
-    """Whether a run could have written it, by its name."""
+def _may_be_ours(path: Path, folder: Path) -> bool:
+    """Whether a run in a folder could have written what is in it, by its name."""
     own = path.name == _LOCK or path.suffix in (".json", ".npz") or path.name.endswith("-layers")
-    own = own or SENT_FOLDER in (path.name, path.parent.name)
+    own = own or path.relative_to(folder).parts[:-1] == (SENT_FOLDER,) or path == folder / SENT_FOLDER
     return own and not path.is_symlink()
 
 

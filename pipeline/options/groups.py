@@ -212,7 +212,7 @@ class ReportOptions:
     timings: Path | None = None
     work: Path | None = None
     cluster: str | None = None
-    cluster_store: str | None = None
+    cluster_store: str | Path | None = None
 
 
 class OptionValues(TypedDict, total=False):
@@ -265,4 +265,4 @@ class OptionValues(TypedDict, total=False):
     timings: Path | None
     work: Path | None
     cluster: str | None
-    cluster_store: str | None
+    cluster_store: str | Path | None

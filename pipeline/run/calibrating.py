@@ -31,7 +31,7 @@ def run_executor(model: ir.Model, options: Options) -> Executor:
                 f"cluster is {options.cluster!r}, and weights of more than 1.5 GB travel through files: give work, a "
                 "folder that all workers see, or cluster-store, such a folder or an object store"
             )
-        store = str(options.work / SENT_FOLDER)
+        store = options.work / SENT_FOLDER
     return open_executor(options.cluster, store)
 
 

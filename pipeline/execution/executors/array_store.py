@@ -20,6 +20,8 @@ from netsurgeon.pipeline.errors import InputError
 Array = npt.NDArray[Any]
 STORED_BYTES = 1 << 20
 """Least size of an array that becomes a file; smaller ones travel with what needs them."""
+_PLAIN = (np.ndarray, np.memmap)
+"""Types of arrays that are their numbers and nothing else: a masked one, for example, has more."""
 _PROBE = np.arange(8, dtype=np.uint8)
 
 
@@ -33,8 +35,8 @@ class StoredArray(NamedTuple):
     Attributes:
         store: the folder, or the address that fsspec opens.
         digest: SHA-256 of its bytes, the name of its file.
-        dtype: of it.
-        shape: of it.
+        dtype: type of its numbers.
+        shape: as the array has it, also where its transpose is in the file.
         is_transposed: whether its bytes are those of its transpose.
     """
 
@@ -49,6 +51,9 @@ _read: dict[int, tuple[weakref.ref[Array], StoredArray]] = {}
 """By id, arrays of this process that came from a store, as long as they are used; they are handed on as that."""
 _arrays: weakref.WeakValueDictionary[StoredArray, Array] = weakref.WeakValueDictionary()
 _verified: set[tuple[str, str]] = set()
+"""Stores and digests of what was read here, and was what it is named by."""
+_sound: set[Path] = set()
+"""Files of folders that were written here, or found to hold what they are named by."""
 
 
 class ArrayStore:
@@ -64,7 +69,10 @@ class ArrayStore:
         self.probe = self.keep(_PROBE)
 
     def keep(self, array: Array) -> StoredArray:
-        """Put an array there, unless it is there already.
+        """Put an array there, unless it is there already; in a folder a file with other bytes is written anew.
+
+        Args:
+            array: of any shape and memory order, without objects.
 
         Raises:
             InputError: it cannot be written.
@@ -88,7 +96,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         """What is pickled in the place of an object."""
-        if isinstance(obj, np.ndarray) and obj.nbytes >= STORED_BYTES and not obj.dtype.hasobject:
+        if type(obj) in _PLAIN and obj.nbytes >= STORED_BYTES and not obj.dtype.hasobject:
             stored = origin(obj)
             if stored is None and self._store is not None:
                 stored = self._store.keep(obj)
@@ -114,6 +122,8 @@ def read(*fields: Any) -> Array:
     if array is None:
         try:
             array = _opened(stored)
+        except UnseenStoreError:
+            raise
         except Exception as error:
             raise UnseenStoreError(
                 f"{os.uname().nodename} cannot read what was sent to it from {stored.store} ({_reason(error)}): give a "
@@ -128,7 +138,10 @@ def _opened(stored: StoredArray) -> Array:
     flat = _mapped(stored.store, stored.digest)
     if (stored.store, stored.digest) not in _verified:
         if hashlib.sha256(flat.data).hexdigest() != stored.digest:
-            raise ValueError(f"{stored.digest} has been changed")
+            raise UnseenStoreError(
+                f"{os.uname().nodename} reads something else from {stored.store}/{stored.digest} than what was sent: "
+                "remove that file, and give the same command again"
+            )
         _verified.add((stored.store, stored.digest))
     shape = stored.shape[::-1] if stored.is_transposed else stored.shape
     array = np.asarray(flat).view(stored.dtype).reshape(shape)
@@ -146,12 +159,14 @@ def _mapped(address: str, digest: str) -> npt.NDArray[np.uint8]:
 
 
 def _write(address: str, digest: str, flat: npt.NDArray[np.uint8]) -> None:
+    """Write a file, unless it is there: in a folder with all its bytes, in an object store, which looks after them."""
     if "://" not in address:
         path = Path(address) / digest
-        if not (path.is_file() and path.stat().st_size == flat.size):
+        if not (path.is_file() and path.stat().st_size == flat.size and _is_sound(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replace_atomically(path) as file:
                 file.write(flat.data)
+            _sound.add(path)
         return
     system, folder = _file_system(address)
     path_there = f"{folder}/{digest}"
@@ -159,6 +174,13 @@ def _write(address: str, digest: str, flat: npt.NDArray[np.uint8]) -> None:
         system.makedirs(folder, exist_ok=True)
         with system.open(path_there, "wb") as file:
             file.write(flat.data)
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a file holds what it is named by; each is read once in a process."""
+    if path not in _sound and hashlib.sha256(np.memmap(path, np.uint8, "r").data).hexdigest() == path.name:
+        _sound.add(path)
+    return path in _sound
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -56,7 +56,8 @@ class Executor(abc.ABC):
 
         Args:
             function: of a module.
-            *arguments: of the function.
+            *arguments: of the function, which does not change them: large arrays that have come through a store are
+                read-only.
             about: what it is done to, such as the name of a layer.
             peers: a name that tasks have in common which take about as long if they do the same to the same, such as
                 those of a sweep: one that takes many times longer has stalled. Without it a task may take any time.
@@ -70,7 +71,18 @@ class Executor(abc.ABC):
         about: str = "",
         peers: str = "",
     ) -> list[Pending[Result]]:
-        """Let a function run with each of some lists of arguments, as many in each, which are sent in one message."""
+        """Let a function run with each of some lists of arguments, which are sent in one message.
+
+        Args:
+            function: of a module. It does not change its arguments: one that several lists have is one object for all
+                tasks on a worker, so that a generator of random numbers would give other ones with other workers.
+            calls: the arguments of each task, as many in each.
+            about: see `submit`, as `peers`.
+            peers: see `submit`.
+
+        Returns:
+            A result for each list, in their order.
+        """
         return [self.submit(function, *arguments, about=about, peers=peers) for arguments in calls]
 
     @property

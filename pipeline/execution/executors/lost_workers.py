@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class WorkerWatch:
         self._tried: defaultdict[str, set[str]] = defaultdict(set)
         self._refused: defaultdict[str, set[str]] = defaultdict(set)
         self._told: queue.SimpleQueue[UnfitWorkerError | None] = queue.SimpleQueue()
-        client.subscribe_topic("all", self._take)
+        client.subscribe_topic("all", listener(self._take))
         self._thread = threading.Thread(target=self._watch, name="netsurgeon-watch", daemon=True)
         self._thread.start()
 
@@ -147,6 +148,20 @@ class WorkerWatch:
             if reason is not None or (ours and not what.get("expected")):
                 ours |= self._refused.pop(worker, set())
                 self._lost.append(LostWorker(worker=worker, why=reason or DIED, tasks=len(ours)))
+
+
+def listener(method: Callable[[tuple[float, Any]], None]) -> Callable[[tuple[float, Any]], None]:
+    """What calls a method with the events of a topic as long as the method's object is there.
+
+    A client keeps what it has once subscribed with until it is closed, also after it has unsubscribed.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def listen(event: tuple[float, Any]) -> None:
+        if (alive := reference()) is not None:
+            alive(event)
+
+    return listen
 
 
 def _remover() -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
 from netsurgeon.pipeline.execution.executors.executor import Executor, Pending, kind_of
-from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch
+from netsurgeon.pipeline.execution.executors.lost_workers import WorkerWatch, listener
 from netsurgeon.pipeline.execution.executors.on_worker import (
     LIBRARIES,
     Origin,
@@ -65,7 +65,7 @@ class DaskExecutor(Executor):
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
         self._log = TaskLog()
         self._watch = WorkerWatch(client, self._log, token)
-        client.subscribe_topic(self._origin.topic, lambda event: self._take(event[1]))
+        client.subscribe_topic(self._origin.topic, listener(self._take))
 
     def submit(
         self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
@@ -121,15 +121,18 @@ class DaskExecutor(Executor):
     def close(self) -> None:
         """Let go of the client, and of workers that were started for it; a client of somebody else's stays open."""
         self._watch.close()
+        self._sent.clear()  # what a client that stays open would have on workers from now on
+        self._remembered.clear()
         for let_go in (lambda: self._client.unsubscribe_topic(self._origin.topic), self._resources.close):
             with contextlib.suppress(Exception):  # of a scheduler that is gone
                 let_go()
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _take(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """A worker tells of a task."""
-        self._log.take(event)
-        if event["state"] == "unfit":
-            self._watch.tell(UnfitWorkerError(event["worker"], event["name"], event["why"], event["of_any_task"]))
+        what = event[1]
+        self._log.take(what)
+        if what["state"] == "unfit":
+            self._watch.tell(UnfitWorkerError(what["worker"], what["name"], what["why"], what["of_any_task"]))
 
     def _lost(self, error: BaseException) -> ClusterError:
         if type(error).__name__ == "KilledWorker":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.data import NAMED_FUNCTION, import_function
@@ -22,26 +23,27 @@ PATIENCE = 30.0
 FORMS = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or module:function that gives a distributed.Client"
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,8})")
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+")
-_CLIENTS: list[distributed.Client] = []
-"""Of functions: Dask closes their clusters when the process ends, but only those that somebody still has."""
+_CLIENTS: dict[str, distributed.Client] = {}
+"""By the name of the function that gave it. Dask closes their clusters when the process ends, but only those that
+somebody still has."""
 _ALLOWED_DEATHS = 20
 """Of workers on this machine in one task: processes that somebody ends are no fault of the task's."""
 
 
-def open_executor(cluster: str | None, store: str | None = None) -> Executor:
+def open_executor(cluster: str | None, store: str | Path | None = None) -> Executor:
     """Where tasks run.
 
     Args:
         cluster: "local:N" = N processes on this machine, of a thread each; the address of a scheduler;
             "module:function" = what the function gives, without arguments, a client of `distributed`, whose workers may
-            still wait in a queue, and which is not closed; None = this process.
+            still wait in a queue, and which is not closed: it is taken again as long as it runs; None = this process.
         store: folder, or address of an object store, that large arrays travel through; None = the scheduler.
 
     Raises:
         InputError: it is none of these, `distributed` is missing, nobody answers, a worker has other versions, or the
             store cannot be used.
     """
-    check_cluster(cluster)
+    check_cluster(cluster, store)
     if cluster is None:
         return InProcess()
     try:
@@ -52,10 +54,10 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
     from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
     from netsurgeon.pipeline.execution.executors.on_dask import DaskExecutor
 
-    kept = None if store is None else ArrayStore(store)
+    array_store = None if store is None else ArrayStore(str(store))
     resources = contextlib.ExitStack()
     try:
-        return DaskExecutor(_client(cluster, resources), resources, kept)
+        return DaskExecutor(_client(cluster, resources), resources, array_store)
     except BaseException as error:
         resources.close()
         if isinstance(error, NetsurgeonError) or not isinstance(error, Exception):
@@ -64,12 +66,21 @@ def open_executor(cluster: str | None, store: str | None = None) -> Executor:
         raise InputError(f"cluster is {cluster!r}, whose workers do not start ({why}): look into their logs") from error
 
 
-def check_cluster(cluster: str | None) -> None:
+def check_cluster(cluster: str | None, store: str | Path | None = None) -> None:
     """Check what can be checked without reaching it.
 
+    Args:
+        cluster: what the user has said.
+        store: what large arrays are to travel through.
+
     Raises:
-        InputError: it is none of `FORMS`, or too many processes.
+        InputError: it is none of `FORMS`, or too many processes; or there is a store without a cluster, or without a
+            name.
     """
+    if store == "":
+        raise InputError("cluster-store is empty, expected a folder that all workers see, or an object store")
+    if cluster is None and store is not None:
+        raise InputError(f"cluster-store is {str(store)!r}, and there is no cluster: give one, or leave out the store")
     if cluster is None or _ADDRESS.fullmatch(cluster):
         return
     local = _LOCAL.fullmatch(cluster)
@@ -124,9 +135,11 @@ def _reach(address: str, resources: contextlib.ExitStack) -> distributed.Client:
 
 
 def _client_of_function(name: str) -> distributed.Client:
-    """What a function gives, which stays open, as its cluster does: who opened them may need them again."""
+    """What a function gives, or has given before where that still runs: it stays open, as its cluster does."""
     import distributed
 
+    if name in _CLIENTS and _CLIENTS[name].status == "running":
+        return _CLIENTS[name]
     function = import_function(name)
     try:
         client = function()
@@ -134,7 +147,7 @@ def _client_of_function(name: str) -> distributed.Client:
         raise InputError(f"{name} gives no client: it raises {type(error).__name__}: {error}") from error
     if not isinstance(client, distributed.Client):
         raise InputError(f"{name} gives a {type(client).__name__}, expected a distributed.Client")
-    _CLIENTS.append(client)
+    _CLIENTS[name] = client
     return client
 
 

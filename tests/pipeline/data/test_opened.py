@@ -1,5 +1,7 @@
 """The plan of batches: every sample once and in order, never across parts that do not stack."""
 
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from sample_sources import F32, SPEECH, X4, X, rows, sizes, stacked
 
 from netsurgeon.pipeline.data.input_spec import InputSpec
+from netsurgeon.pipeline.data.matching import Shard
+from netsurgeon.pipeline.data.opened import OpenedData, Piece
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
 
@@ -53,6 +57,25 @@ def test_files_with_constants_or_other_lengths_do_not_share_a_feed(tmp_path: Pat
         np.save(words / f"{index}.npy", np.zeros((1, length), np.float32))
     lengths = open_samples(words, (InputSpec("x", F32, (None, None)),))
     assert [feed["x"].shape for feed in lengths.batches()] == [(2, 4), (1, 7)]
+
+
+def test_rows_that_are_kept_are_in_memory_once() -> None:
+    count, width = 400, 1000
+    shard = Shard("pictures", count, (("x", (width,)),), frozenset(), batched=True)
+
+    def read(pieces: Iterable[Piece]) -> Iterator[dict[str, np.ndarray]]:
+        for _, numbers in pieces:
+            yield {"x": np.repeat(numbers[:, None], width, axis=1).astype(np.float32)}
+
+    source = OpenedData([shard], read, is_decoded=True)
+    taken = np.arange(1, count, dtype=np.intp)
+    tracemalloc.start()
+    kept = source.keeping(taken)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * count * width * 4
+    (feed,) = kept.read([(0, taken[::7])])
+    assert feed["x"][:, -1].tolist() == taken[::7].tolist()
 
 
 def test_file_that_changes_while_open(tmp_path: Path) -> None:

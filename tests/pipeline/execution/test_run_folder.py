@@ -317,6 +317,21 @@ def test_a_damaged_identity_is_made_again(tmp_path: Path) -> None:
         assert work.facts("kept") is None
 
 
+def test_a_folder_of_any_name_with_a_damaged_identity_and_something_else_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "sent"
+    with RunFolder(folder, {"model": "a"}):
+        pass
+    (folder / "work.json").write_text("damaged", "utf-8")
+    (folder / "sent").mkdir()
+    (folder / "sent" / "0123").touch()
+    (folder / "thesis.txt").touch()
+    with pytest.raises(InputError, match=r"work\.json is not what netsurgeon writes"):
+        RunFolder(folder, {"model": "a"})
+    (folder / "thesis.txt").unlink()
+    with RunFolder(folder, {"model": "a"}) as work:
+        assert work.notes[0].data["records"] == ["work"]
+
+
 def test_what_killed_runs_were_writing_is_cleared_away(tmp_path: Path) -> None:
     names = [part_name("work.json"), part_name("a.json")]
     (tmp_path / names[0]).touch()

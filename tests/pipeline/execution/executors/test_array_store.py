@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("cloudpickle")
 
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.execution.executors import array_store
 from netsurgeon.pipeline.execution.executors.array_store import (
     ArrayStore,
     Pickler,
@@ -53,6 +54,13 @@ def test_who_hands_a_stored_array_on_sends_no_copy_and_has_none_in_memory(tmp_pa
     assert len(pickled(array, None)) > array.nbytes
 
 
+def test_an_array_that_is_more_than_its_numbers_arrives_with_all_of_it(tmp_path: Path) -> None:
+    masked = np.ma.masked_less(np.arange(float(1 << 18)), 17.0)
+    arrived = pickle.loads(pickled(masked, ArrayStore(str(tmp_path))))
+    assert arrived.sum() == masked.sum()
+    assert arrived.mask.tolist() == masked.mask.tolist()
+
+
 def test_an_address_is_opened_by_fsspec(tmp_path: Path) -> None:
     array = np.random.default_rng(0).random(1 << 18)
     data = pickled(array, ArrayStore(f"file://{tmp_path}/bucket"))
@@ -73,11 +81,30 @@ class Unseen:
 def test_what_was_changed_or_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     stored = ArrayStore(str(tmp_path)).keep(np.ones(1 << 18))
     (tmp_path / stored.digest).write_bytes(bytes(1 << 21))
-    with pytest.raises(UnseenStoreError, match=f"cannot read what was sent to it from {tmp_path} .* has been changed"):
+    path = f"{tmp_path}/{stored.digest}"
+    with pytest.raises(
+        UnseenStoreError, match=f"reads something else from {path} than what was sent: remove that file"
+    ):
         read(*stored)
     (tmp_path / stored.digest).unlink()
     with pytest.raises(UnseenStoreError, match="give a folder that all workers see under the same path, or an object"):
         _ = pickle.loads(pickle.dumps(Parcel([Unseen(stored)]))).value
+
+
+def test_a_file_that_has_changed_since_another_run_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(0).random(1 << 10)
+    path = tmp_path / ArrayStore(str(tmp_path)).keep(array).digest
+    changed = bytearray(array.tobytes())
+    changed[17] ^= 1
+    path.write_bytes(changed)
+    monkeypatch.setattr(array_store, "_sound", set())  # another process
+    stored = ArrayStore(str(tmp_path)).keep(array)
+    assert np.array_equal(read(*stored), array)
+    written = path.stat().st_mtime_ns
+    ArrayStore(str(tmp_path)).keep(array)
+    assert path.stat().st_mtime_ns == written, "what is sound stays"
 
 
 @pytest.mark.parametrize("address", ["{}/file/inside", "nothing-knows-this://bucket"])

@@ -1,9 +1,11 @@
 """Tasks on Dask: the same results, the worker's own errors, other versions refused, and what is lost."""
 
+import contextlib
 import copy
 import dataclasses
 import errno
 import functools
+import gc
 import json
 import logging
 import os
@@ -11,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,10 +85,24 @@ def test_a_store_that_is_full_is_no_loss_of_the_cluster(
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with open_executor(two_workers.facts.scheduler, str(tmp_path)) as executor:  # type: ignore[union-attr]
+    with open_executor(two_workers.facts.scheduler, tmp_path) as executor:  # type: ignore[union-attr]
         monkeypatch.setattr(array_store, "_write", refuse)
-        with pytest.raises(InputError, match=f"{tmp_path} cannot hold what is sent to workers .No space left on device"):
+        with pytest.raises(InputError, match=f"{tmp_path} cannot hold what is sent to workers .No space left"):
             executor.submit(np.sum, np.ones(1 << 18))
+
+
+def test_a_client_that_stays_open_keeps_nothing_of_an_executor_that_was_closed(two_workers: Executor) -> None:
+    with distributed.Client(two_workers.facts.scheduler, set_as_default=False) as client:  # type: ignore[union-attr]
+        executor = on_dask.DaskExecutor(client, contextlib.ExitStack())
+        kept = [executor.send("a model", "its key"), executor.remember([1], functools.partial(executor.submit, str, 1))]
+        assert [pending.result() for pending in kept] == ["a model", "1"]
+        del kept
+        executor.close()
+        wait_until(lambda: not client.futures)
+        reference = weakref.ref(executor)
+        del executor
+        gc.collect()
+        assert reference() is None
 
 
 def test_each_task_is_told_of_with_what_it_took(two_workers: Executor, caplog: pytest.LogCaptureFixture) -> None:

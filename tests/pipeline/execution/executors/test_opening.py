@@ -28,6 +28,21 @@ def test_too_many_processes_are_refused() -> None:
         open_executor("local:1025")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "store", "sentence"),
+    [
+        (None, "/shared/sent", "cluster-store is '/shared/sent', and there is no cluster: give one, or leave out the"),
+        (None, Path("sent"), "cluster-store is 'sent', and there is no cluster"),
+        ("local:1", "", "cluster-store is empty, expected a folder that all workers see, or an object store"),
+    ],
+)
+def test_a_store_that_nothing_would_travel_through_is_refused(
+    cluster: str | None, store: str | Path, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        open_executor(cluster, store)
+
+
 def test_without_a_cluster_tasks_run_here() -> None:
     assert isinstance(open_executor(None), InProcess)
 
@@ -58,6 +73,23 @@ def test_a_function_that_gives_no_client_is_told(
     monkeypatch.delitem(sys.modules, "my_site_of_workers", raising=False)
     with pytest.raises(InputError, match=sentence):
         open_executor("my_site_of_workers:client")
+
+
+def test_a_function_is_asked_for_one_client_as_long_as_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    (tmp_path / "site_of_one_client.py").write_text(
+        "import distributed\n\nclass Client(distributed.Client):\n    status = 'running'\n"
+        "    __init__ = __del__ = lambda _: None\n\ndef client():\n    return Client()\n\nother = client\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(opening, "_CLIENTS", {})
+    client: Any = opening._client_of_function("site_of_one_client:client")
+    assert opening._client_of_function("site_of_one_client:client") is client
+    assert opening._client_of_function("site_of_one_client:other") is not client
+    client.status = "closed"
+    assert opening._client_of_function("site_of_one_client:client") is not client
 
 
 def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
