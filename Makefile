@@ -33,7 +33,7 @@ FAST_TESTS := tests/test_wheel.py tests/passes/solvers tests/passes/packing test
 WEB := onnxruntime-web@1.30.0
 WEB_STAMP := build/runtimes/.installed
 
-.PHONY: demo test kernels kernel-wheels test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
+.PHONY: demo test kernels wheels test-runtimes test-pythons fuzz lint types docs operators messages times schema package-links clean
 .DELETE_ON_ERROR:
 
 ifeq ($(filter $(RUNTIME),gpu cpu),)
@@ -81,18 +81,19 @@ kernels: $(DEV_STAMP)
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir build/kernels/wheel ./kernels
 	@ls -l build/kernels/wheel
 
-# Wheels for every Linux with glibc 2.17 (2014) or later, x86-64 and AArch64, by the compiler of the package ziglang. pip
-# builds apart from what is installed, so the compiler is named by its path. The first time zig builds C++'s library, too.
-kernel-wheels: $(DEV_STAMP)
+# Wheels for every Linux with glibc 2.17 (2014) or later, x86-64 and AArch64, in build/kernels/wheels, by the compiler of
+# the package ziglang. pip builds apart from what is installed, so the compiler is named by its path. The first time zig
+# builds C++'s library, too.
+wheels: $(DEV_STAMP)
 	$(INSTALL) ziglang
 	@zig=$$($(BIN)/python -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))'); \
 	for machine in x86_64 aarch64; do \
 	    CXX="$$zig c++ -target $$machine-linux-gnu.2.17" _PYTHON_HOST_PLATFORM=manylinux2014-$$machine \
 	    CMAKE_ARGS="-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=$$machine" \
-	    $(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir build/kernels/wheel \
+	    $(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir build/kernels/wheels \
 	        ./kernels || exit 1; \
 	done
-	@ls -l build/kernels/wheel
+	@ls -l build/kernels/wheels
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check

@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from _decoder import Shape
+from _decoder import TOKENS, Shape
 from _simulated_cluster import Cluster, Costs
+
+from netsurgeon.pipeline.calibration import shards
 
 GIGABIT = 1e9 / 8
 MEASURED = 10 * GIGABIT
@@ -173,9 +175,8 @@ class Scenario:
 
 CORES_OF_SIXTEEN = 12.0
 """How many times as fast as one core sixteen are taken to be: not measured here, where there are two."""
-SHARD_OF_TOKENS = 1280
-"""Sequences that the rule of shards puts into one: an integer counts as 256 bytes, a shard has 40 MiB."""
-SMALL_SHARD = 64
+SHARD_OF_TOKENS = shards.SHARD_BYTES // (shards.TOKEN_BYTES * TOKENS)
+"""Sequences that the rule of shards puts into one."""
 FEW_WORKERS = (1, 16, 64)
 SCENARIOS = (
     Scenario(
@@ -184,15 +185,7 @@ SCENARIOS = (
     ),
     Scenario("615 M decoder, 4,096 sequences", "decoder", shape=LARGE.shape, inputs=SEQUENCES, shard=SHARD_OF_TOKENS),
     Scenario(
-        "615 M decoder, 4,096 sequences, 64 in a shard", "decoder", shape=LARGE.shape, inputs=SEQUENCES,
-        shard=SMALL_SHARD, workers=FEW_WORKERS, bandwidths=(MEASURED,),
-    ),
-    Scenario(
         "7 B decoder, 4,096 sequences, workers of 16 cores", "decoder", shape=SEVEN_BILLION, inputs=SEQUENCES,
         shard=SHARD_OF_TOKENS, workers=FEW_WORKERS, cores=CORES_OF_SIXTEEN,
-    ),
-    Scenario(
-        "7 B decoder, 4,096 sequences, 64 in a shard, workers of 16 cores", "decoder", shape=SEVEN_BILLION,
-        inputs=SEQUENCES, shard=SMALL_SHARD, workers=FEW_WORKERS, bandwidths=(MEASURED,), cores=CORES_OF_SIXTEEN,
     ),
 )  # fmt: skip

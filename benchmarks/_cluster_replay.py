@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ from _task_graphs import TaskGraph
 
 from netsurgeon.pipeline.execution import Executor, Pending, open_executor
 
-COSTED_TASKS = 400
+COSTED_TASKS, COSTED_MESSAGES = 100, 4
+"""Tasks in a message, about as many as there are shards, and messages."""
 COSTED_BYTES = 40 << 20
 COSTED_TIMES = 10
 
@@ -58,17 +60,27 @@ def doze(seconds: float, result_bytes: int, *needs: npt.NDArray[np.uint8]) -> np
 def measure_costs() -> tuple[Costs, float]:
     """What Dask takes for tasks and bytes, in seconds of a core; and how many times as long it took here and now."""
     with _processes() as (executor, scheduler, worker):
-        list(executor.map(doze_nothing, range(COSTED_TASKS // 4)))  # imports, and first connections
+        _do_nothing(executor)  # imports, and first connections
         marks = [(time.perf_counter(), *_seconds(scheduler, worker))]
-        list(executor.map(doze_nothing, range(COSTED_TASKS)))
+        for _ in range(COSTED_MESSAGES):
+            _do_nothing(executor)
         marks.append((time.perf_counter(), *_seconds(scheduler, worker)))
         for _ in range(COSTED_TIMES):
             executor.submit(len, np.zeros(COSTED_BYTES, np.uint8)).result()
         marks.append((time.perf_counter(), *_seconds(scheduler, worker)))
     of_tasks, of_bytes = np.diff(np.array(marks), axis=0)
-    tasks, sizes = of_tasks[1:] / COSTED_TASKS, of_bytes[1:] / (COSTED_BYTES * COSTED_TIMES)
+    tasks, sizes = (
+        of_tasks[1:] / (COSTED_MESSAGES * (2 * COSTED_TASKS - 1)),
+        of_bytes[1:] / (COSTED_BYTES * COSTED_TIMES),
+    )
     slowed = (of_tasks[0] + of_bytes[0]) / (of_tasks[1:].sum() + of_bytes[1:].sum())
     return Costs(*map(float, (*tasks, *sizes))), float(slowed)
+
+
+def _do_nothing(executor: Executor) -> None:
+    """Send tasks that take no time as those of all shards are sent, and the sum of what they give."""
+    parts = executor.submit_all(doze_nothing, ([number] for number in range(COSTED_TASKS)), peers="costs")
+    executor.tree_reduce(operator.add, parts).result()
 
 
 def doze_nothing(number: int) -> int:

@@ -178,7 +178,7 @@ def _simulated(rows: Mapping[str, Row]) -> list[str]:
             f"{paper['runs']:,} s of a core for them in the 615 M one with 128 sequences; what is left of the "
             f"{paper['took']:,.0f} s that it took ([gigabytes.md](gigabytes.md)) is solves, which take "
             f"{paper['solves']:.2f} times what they took in the small one for a row and two columns. Sixteen cores are "
-            "taken to be 12 times as fast as one. `compress` refuses to send models of more than 1.5 GB today."
+            "taken to be 12 times as fast as one."
         )
         page.append(words)
     titles = ("workers", "Gbit/s", "time", "times", "binds", "tasks run", "GB sent", "GB fetched", "GB moved")

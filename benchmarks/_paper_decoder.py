@@ -203,8 +203,8 @@ class _Paper:
     def _prune(self, segments: Sequence[_Segment], inputs: Sequence[int]) -> None:
         """The sweep of both models, which waits for what is solved: later layers are corrected on what it leaves."""
         walks = [list(inputs), list(inputs)]
+        self._run(walks[0], segments[0], self._kept[0])
         for at, segment in enumerate(segments):
-            self._run(walks[0], segment, self._kept[at])
             current = self._send(self._weights(segment))
             self._run(walks[1], segment, current)
             self._builder.release(current)
@@ -213,6 +213,8 @@ class _Paper:
                     self._task("available_branch", (self._skeleton, walks[0][0], walks[1][0]), made=100, shard=0)
                 )
             moments = self._moments(segment, walks)
+            if at + 1 < len(segments):  # the dense model goes on while layers are solved
+                self._run(walks[0], segments[at + 1], self._kept[at + 1])
             solved = [
                 self._task(
                     "solve_layer", (moments,), sent=FLOAT * rows * columns, made=FLOAT * rows * columns,

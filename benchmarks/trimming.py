@@ -41,7 +41,7 @@ class Row:
         return f"lenet5/{self.ratio:g}"
 
 
-ROWS = (Row(3.85, 0.8), Row(12, 0.9), Row(25, 0.9, evenly=18, finish=10_000))
+ROWS = (Row(3.85, 0.8), Row(12, 0.9), Row(25, 0.9, evenly=18, finish=6_000))
 STEPS = 1_000
 ONE_LAYER = 0.33
 """Share of the three layers."""

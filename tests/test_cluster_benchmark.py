@@ -22,6 +22,7 @@ from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph, excerpt, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netsurgeon.pipeline.calibration.shards import TOKEN_BYTES
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.run import calibrating
 
@@ -198,14 +199,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[TaskGraph, bytes
     folder = tmp_path_factory.mktemp("decoder")
     _decoder.build(folder / "model.onnx", SMALL)
     tokens = np.random.default_rng(0).integers(0, SMALL.vocabulary, (12, _decoder.TOKENS))
-    recorder, models = Recorder(), []
+    recorder, models, size = Recorder(), [], TOKEN_BYTES * _decoder.TOKENS * 4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("netsurgeon.pipeline.calibration.shards.SHARD_BYTES", 256 * _decoder.TOKENS * 4)
+        patch.setattr("netsurgeon.pipeline.calibration.shards.SHARD_BYTES", size)
         patch.setattr(calibrating, "open_executor", lambda *_: recorder)
         for cluster in ("local:1", None):
             if cluster is None:
                 patch.undo()
-                patch.setattr("netsurgeon.pipeline.calibration.shards.SHARD_BYTES", 256 * _decoder.TOKENS * 4)
+                patch.setattr("netsurgeon.pipeline.calibration.shards.SHARD_BYTES", size)
             compress(
                 folder / "model.onnx", {"tokens": tokens[:8]}, test={"tokens": tokens[8:]}, sparsity=0.5, pack=False,
                 output=folder / "small.onnx", cluster=cluster, batch_size=2, threads=1, values="float32",

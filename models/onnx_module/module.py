@@ -134,8 +134,8 @@ class OnnxModule(nn.Module):
         Raises:
             ValueError: a node cannot be trained.
         """
-        made = self.weights() if weights is None else weights
-        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers, **made}
+        weights = self.weights() if weights is None else weights
+        values: dict[str, Tensor | None] = {"": None, **feed, **self.integers, **weights}
         for step in self.steps:
             try:
                 results = OPERATORS[step.operator]([values[name] for name in step.inputs], step.attributes)

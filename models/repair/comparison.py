@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -59,6 +58,7 @@ class Comparison:
         self._inputs, self._device = inputs, device
         self._dense.eval().requires_grad_(False)
         self._dense_weights = self._dense.weights()
+        self._stacks: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
         self.outputs, self.inner = self._comparable(inner)
         self.variances = self._variances()
         self.inner = self._kindred()
@@ -85,6 +85,9 @@ class Comparison:
             tensors: the same, augmented.
             weights: of the network, all of them leaves.
             shares: of the loss, by name of a value.
+
+        Raises:
+            ValueError: no weight has a gradient from these values.
         """
         names, is_stacked = self.names, len(feeds) > 1
         fed = {name: torch.stack([one[name] for one in tensors]) for name in tensors[0]} if is_stacked else tensors[0]
@@ -93,6 +96,8 @@ class Comparison:
             dense_values = run(self._dense, fed, names, self._dense_weights)
         values = run(self._network, fed, names, weights)
         learnt = {name: values[name] for name in names if values[name].requires_grad}
+        if not learnt:
+            raise ValueError("no weight has a gradient from a value that is compared")
         del values
         with torch.no_grad():
             gradients = []
@@ -203,16 +208,17 @@ class Comparison:
             for name in self.names
         }
 
-    @functools.cached_property
-    def can_stack(self) -> bool:
-        """Whether two feeds of one shape that pass at once give what they give one by one."""
-        with torch.no_grad():
-            return self._stacks_alike()
+    def can_stack(self, feeds: Sequence[Feed]) -> bool:
+        """Whether two feeds of one shape give at once what they give one by one; tried once for each shape."""
+        shapes = tuple(sorted(shapes_of(feeds[0]).items()))
+        if shapes not in self._stacks:
+            is_training = self._network.training
+            with torch.no_grad():
+                self._stacks[shapes] = self._stacks_alike([self.tensors(feed) for feed in feeds])
+            self._network.train(is_training)
+        return self._stacks[shapes]
 
-    def _stacks_alike(self) -> bool:
-        feeds = [self.tensors(feed) for feed, _ in self._inputs.held_out()][:2]
-        if len(feeds) < 2 or shapes_of(feeds[0]) != shapes_of(feeds[1]):
-            return False
+    def _stacks_alike(self, feeds: Sequence[Tensors]) -> bool:
         stack = {name: torch.stack([feed[name] for feed in feeds]) for name in feeds[0]}
         weights = self._network.eval().weights()
         for network, of_network in ((self._network, weights), (self._dense, self._dense_weights)):
@@ -220,7 +226,7 @@ class Comparison:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error")  # that an operator is run one by one after all
                     at_once = _values_of_stack(network, stack, self.names, of_network)
-            except (RuntimeError, ValueError, UserWarning):
+            except (RuntimeError, ValueError, Warning):
                 return False
             for place, feed in enumerate(feeds):
                 values = _values(network, feed, self.names, of_network)

@@ -110,7 +110,7 @@ def tune(
         augmentation: what is done to the inputs of a step.
         seed: of everything random.
         device: where both run: "cpu", "cuda", or "auto" for CUDA where there is any.
-        report: called with the steps done and the steps of all tries.
+        report: called with the steps done in all tries, and with what they are when this try ends.
         kept: what `keep` was given last, of a run that was stopped.
         keep: is given all that goes on from here, now and then.
 
@@ -143,13 +143,20 @@ def outputs_of(network: OnnxModule, feed: Feed) -> dict[str, npt.NDArray[Any]]:
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """Let PyTorch add in the same order each time, where it can."""
+    """Let PyTorch add in the same order each time, where it can.
+
+    Memory is not filled before an operator writes to it, which PyTorch else does then and takes time.
+    """
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic  # whose attributes are made when it is imported
+    were_filled = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+        settings.fill_uninitialized_memory = were_filled
 
 
 @dataclasses.dataclass
@@ -219,7 +226,7 @@ class _Run:
         self.network.load_state_dict(state.network)
         parameters = dict(self.network.named_parameters())
         times = self.times | self.network.rates
-        groups = [{"params": [each], "times": times[name]} for name, each in parameters.items()]
+        groups = [{"params": [parameter], "times": times[name]} for name, parameter in parameters.items()]
         optimizer = torch.optim.Adam(groups, lr=rate, foreach=False)
         state.load_into(optimizer, parameters)
         done_before = state.number * recipe.steps
@@ -230,7 +237,7 @@ class _Run:
                 group["lr"] = group["times"] * rate * _share(step, recipe)
             self._step(optimizer, feeds, step, is_augmented=self._is_augmented(state.number))
             state.step = step + 1
-            report(done_before + state.step, recipe.tries * recipe.steps)
+            report(done_before + state.step, done_before + recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
                 state.look(self.network, self.comparison.error())
             if time.monotonic() - saved > SAVE_SECONDS:
@@ -243,17 +250,17 @@ class _Run:
         """One update from the feeds of a batch, one after the other in memory; weights are made once, for all."""
         self.network.train()
         optimizer.zero_grad()
-        made = self.network.weights()
-        leaves = {name: value.detach().requires_grad_(value.requires_grad) for name, value in made.items()}
+        weights = self.network.weights()
+        leaves = {name: value.detach().requires_grad_(value.requires_grad) for name, value in weights.items()}
         samples = sum(count for _, count in feeds)
         for numbers in self._groups(feeds):
-            given = [feeds[number][0] for number in numbers]
+            plain = [feeds[number][0] for number in numbers]
             tensors = [self._tensors(feeds[number][0], step, number, is_augmented=is_augmented) for number in numbers]
             share = sum(feeds[number][1] for number in numbers) / samples
-            weights = {name: share * weight for name, weight in self.weights.items()}
-            self.comparison.add_gradients(given, tensors, leaves, weights)
+            shares = {name: share * weight for name, weight in self.weights.items()}
+            self.comparison.add_gradients(plain, tensors, leaves, shares)
         learnt = [name for name, leaf in leaves.items() if leaf.grad is not None]
-        torch.autograd.backward([made[name] for name in learnt], [leaves[name].grad for name in learnt])
+        torch.autograd.backward([weights[name] for name in learnt], [leaves[name].grad for name in learnt])
         before = {parameter: parameter.detach().clone() for parameter in self.shares}
         optimizer.step()
         with torch.no_grad():
@@ -271,8 +278,9 @@ class _Run:
         group: list[int] = []
         for number, (feed, count) in enumerate(feeds):
             most = min(STACKED // count, STACKED_NUMBERS // sum(array.size for array in feed.values()))
-            is_alike = len(group) < most and shapes_of(feed) == shapes_of(feeds[number - 1][0])
-            if group and not (is_alike and self.comparison.can_stack):
+            both = [feeds[number - 1][0], feed]
+            is_alike = len(group) < most and shapes_of(both[0]) == shapes_of(feed)
+            if group and not (is_alike and self.comparison.can_stack(both)):
                 yield group
                 group = []
             group.append(number)

@@ -33,7 +33,7 @@ _DECLINED_OPERATORS = {
     "RNN": "recurrent cells are not pruned",
     "Einsum": "the contraction of an Einsum is not analysed",
     "DeformConv": "deformable convolutions are not pruned",
-    "Gather": "what rows are looked up in is not pruned, but stored in fewer bits where it is large",
+    "Gather": "what rows are looked up in is not pruned, but stored in fewer bits where it is large and float32",
 }
 _QUANTISED = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QAttention"), "QOperator form"),

@@ -18,6 +18,8 @@ ROUNDING = 1e-12
 """An input whose variance is no more than this share of its squared mean is constant."""
 LARGE, SMALL = 1e14, 1e-14
 """Float32 holds sums of 10^10 squares of numbers between them; where a batch's largest is none, float64 takes over."""
+ROWS_AT_ONCE = 32
+"""Of sums that are moved to another origin."""
 FEWEST_TO_TELL = 32
 """With fewer samples no input is called dead: one that fires in one sample out of ten is easily missed."""
 
@@ -182,52 +184,34 @@ class Moments:
 
     def pooled(self, other: Moments) -> Moments:
         """The moments of both sets of samples, whatever they run around."""
-        if self._origin is None or other._origin is None or self._origin is other._origin:
-            return self.merged(other)
-        result = other._around(self._origin, paired=self.paired)  # whose arrays are its own
-        result.count += self.count
-        result._sums += self._sums
-        result._gram += self._gram
-        if self.paired:
-            result._cross += self._cross
-        result._residual = _added(self._residual, result._residual)
-        return result
+        return self._with(other, np.dtype(np.float64))
 
     def joined(self, later: Moments) -> Moments:
         """The moments of both, summed in the type that these are summed in, or in float64 where either is.
 
         A sum around another origin would take float64 for what is as large as float32 allows.
         """
-        result = self.pooled(later)
-        dtype = np.result_type(self._gram, later._gram)
-        result._gram = result._gram.astype(dtype, copy=False)
-        result._cross = result._cross.astype(dtype, copy=False) if result.paired else result._gram
-        return result
+        return self._with(later, np.result_type(self._gram, later._gram))
 
-    def _around(self, origin: tuple[Rows, Rows], *, paired: bool) -> Moments:
-        """The same moments around another origin; paired also where the current inputs are the dense ones."""
-        assert self._origin is not None
-        result = Moments(1, 1, paired=paired)
-        result.count, result._origin = self.count, origin
-        shifts = np.stack(self._origin).astype(np.float64) - np.stack(origin)
-        result._sums = self._sums + self.count * shifts
-        result._gram = self._shifted(shifts[1], shifts[1], self._sums[1], self._sums[1])
-        result._gram += self._gram
+    def _with(self, other: Moments, dtype: np.dtype[Any]) -> Moments:
+        """The moments of both, of a type where they run around different origins."""
+        if self._origin is None or other._origin is None or self._origin is other._origin:
+            return self.merged(other)
+        result = Moments(1, 1, paired=self.paired)
+        result.count, result._origin = self.count + other.count, self._origin
+        shifts = np.stack(other._origin).astype(np.float64) - np.stack(self._origin)
+        result._sums = other._sums + other.count * shifts
+        result._sums += self._sums
+        y = shifts[[1, 1]], other._sums[[1, 1]]
+        result._gram = _moved_sum(self._gram, other._gram, other.count, *y, dtype=dtype)
         result._cross = result._gram
-        if paired:
-            result._cross = self._shifted(shifts[0], shifts[1], self._sums[0], self._sums[1])
-            result._cross += self._cross
-        if self._residual is not None:
-            products, totals = self._residual
-            result._residual = products + totals[:, :, None] * shifts[1][:, None, :], totals
+        if self.paired:
+            result._cross = _moved_sum(self._cross, other._cross, other.count, shifts, other._sums, dtype=dtype)
+        residual = other._residual
+        if residual is not None:
+            residual = residual[0] + residual[1][:, :, None] * shifts[1][:, None, :], residual[1]
+        result._residual = _added(self._residual, residual)
         return result
-
-    def _shifted(self, x_shift: Array, y_shift: Array, x_sums: Array, y_sums: Array) -> Array:
-        """What is added to the sums of x yᵀ where both are shifted."""
-        moved = x_sums + self.count * x_shift
-        products = x_shift[:, :, None] * y_sums[:, None, :]
-        products += moved[:, :, None] * y_shift[:, None, :]
-        return np.asarray(products)
 
     def like(self) -> Moments:
         """Empty moments around the same origin, for another part of the same samples."""
@@ -278,6 +262,37 @@ class Moments:
             if not centred:
                 _add_outer(moment[g], means[0][g], means[1][g])
         return moment
+
+
+def _moved_sum(
+    sums: npt.NDArray[np.floating],
+    moved: npt.NDArray[np.floating],
+    count: int,
+    shifts: Array,
+    totals: Array,
+    *,
+    dtype: np.dtype[Any],
+) -> npt.NDArray[np.floating]:
+    """``sums`` and sums of `count` products x yᵀ that are moved to their origin, added in float64, some rows at once.
+
+    Args:
+        sums: around their origin, (groups, columns, columns).
+        moved: around another one.
+        count: of the samples of `moved`.
+        shifts: of x and y, (2, groups, columns).
+        totals: sums of x and y over the samples of `moved`, (2, groups, columns).
+        dtype: of the result.
+    """
+    result = np.empty(sums.shape, dtype)
+    moved_totals = totals[0] + count * shifts[0]
+    for start in range(0, sums.shape[1], ROWS_AT_ONCE):  # what is between stays in the cache
+        rows = np.s_[:, start : start + ROWS_AT_ONCE]
+        products = shifts[0][rows][:, :, None] * totals[1][:, None, :]
+        products += moved_totals[rows][:, :, None] * shifts[1][:, None, :]
+        products += moved[rows]
+        products += sums[rows]
+        result[rows] = products
+    return result
 
 
 def needs_float64(rows: npt.NDArray[np.floating]) -> bool:

@@ -23,7 +23,8 @@ from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.errors import InputError
 
 BUFFERED_ROWS = 2048
-"""Small batches, and small shards, wait until they have this many rows together before they enter the moments."""
+"""Small batches, and small shards, wait until they have this many rows together, or as many as there are columns,
+before they enter the moments: these take more room than the rows, and more time to join."""
 HELD_EVERY = 5
 """One stretch of rows in so many is held out to choose the damping."""
 FEW_OUTPUTS = 2
@@ -114,7 +115,7 @@ class RowMoments:
             return
         self._waiting.append((dense, current, residual))
         self._count += dense.shape[1]
-        if self._count >= BUFFERED_ROWS:
+        if self._count >= max(BUFFERED_ROWS, self._shape[1]):
             self._enter()
 
     def joined(self, later: RowMoments) -> RowMoments:

@@ -21,8 +21,10 @@ from netsurgeon.pipeline.runtime import Feed, Runtime, is_large
 
 SHARD_BYTES = 40 << 20
 """Of inputs in a shard, at most: 64 pictures of 224 pixels, 3,400 of 32. Fewer rows are not worth a sum of moments."""
-TOKEN_BYTES = 256
-"""That an integer among the inputs counts as: it stands for a row of a table."""
+TOKEN_BYTES = 2048
+"""That a token counts as: it stands for a row of a table, of 512 numbers."""
+INDICES = (np.dtype(np.int32), np.dtype(np.int64))
+"""Types by which rows of tables are looked up."""
 Result = TypeVar("Result")
 
 
@@ -53,9 +55,14 @@ class Shards(Protocol):
 
 
 def feed_size(feed: Feed) -> int:
-    """What an input counts as in a shard, in bytes."""
+    """What an input counts as in a shard, in bytes: numbers as they are, as float32 at least, and tokens once.
+
+    Several inputs of integers that can be looked up, such as a mask beside the tokens, tell of the same positions.
+    """
     arrays = [array for array in feed.values() if isinstance(array, np.ndarray)]
-    return sum(array.nbytes if array.dtype.kind == "f" else TOKEN_BYTES * array.size for array in arrays)
+    tokens = max((array.size for array in arrays if array.dtype in INDICES), default=0)
+    numbers = (array.size * max(array.itemsize, 4) for array in arrays if array.dtype not in INDICES)
+    return TOKEN_BYTES * tokens + sum(numbers)
 
 
 def cut_into_shards(sizes: Iterable[int]) -> Iterator[range]:

@@ -116,9 +116,9 @@ class Forecast:
             visits.unplanned = 0.0
 
     def end_visit(self, stage: str, seconds: float) -> None:
-        """A visit of a stage is over and has taken so long."""
+        """A visit of a stage is over and has taken so long; one before the first candidate tells nothing of those."""
         visits = self._stages.get(stage)
-        if visits is not None:
+        if visits is not None and not self._comes_before(visits.work):
             visits.over += 1
             visits.seconds += seconds
 
@@ -144,19 +144,23 @@ class Forecast:
         return (measured + prior) / (predicted + prior) if prior else 1.0
 
     def _left(self, visits: _Visits, scale: float, seconds: float, share: float | None, *, goes_on: bool) -> float:
-        work, unplanned = visits.work, visits.unplanned
-        if work.of_a_candidate and not self._candidates:
-            # What is made before the first candidate, to see which units go, leaves all candidates still to come.
-            unplanned = float(visits.over + goes_on)
-        count = work.visits + unplanned + work.of_a_candidate * self._expected_candidates
+        work = visits.work
+        count = work.visits + visits.unplanned + work.of_a_candidate * self._expected_candidates
         prior = scale * work.seconds
         visit = (visits.seconds + PRIOR_VISITS * prior) / (visits.over + PRIOR_VISITS)
         longer = (work.last - 1.0) * work.visits
+        is_planned = goes_on and not self._comes_before(work)
+        others = max(0.0, count - visits.over - is_planned) + longer
         if not goes_on:
-            return visit * (max(0.0, count - visits.over) + longer)
+            return visit * others
         if share is None:
-            this = max(visit - seconds, LEAST_LEFT * visit)
-        else:
-            visit = (visits.seconds + seconds + PRIOR_VISITS * prior) / (visits.over + share + PRIOR_VISITS)
-            this = visit * (1.0 - share)
-        return this + visit * (max(0.0, count - visits.over - 1) + longer)
+            return max(visit - seconds, LEAST_LEFT * visit) + visit * others
+        this = (visits.seconds + seconds + PRIOR_VISITS * prior) / (visits.over + share + PRIOR_VISITS)
+        return this * (1.0 - share) + (this if is_planned else visit) * others
+
+    def _comes_before(self, work: Work) -> bool:
+        """Whether what is made of this kind is no candidate yet: models that lack units but no weights, for their drop.
+
+        They take less time than candidates, all of which are still to come.
+        """
+        return bool(work.of_a_candidate) and not self._candidates

@@ -33,7 +33,7 @@ def comparison_rows(
         compressed: the one that goes out.
         validation: both on the same samples.
         latency: both timed in turn; None where that was not asked for.
-        macs: multiply-adds of a sample before and after; None where no units went.
+        macs: multiply-adds of a sample before and after; None where no units went. Of work in bodies none are known.
     """
     before, after = validation.dense, validation.compressed
     for name, old, new in (("top-1", before.top1, after.top1), ("top-5", before.top5, after.top5)):
@@ -55,7 +55,7 @@ def comparison_rows(
         ("file after gzip, bytes", dense.gzip_bytes, compressed.gzip_bytes),
         ("parameters", dense.parameters, compressed.parameters),
         ("parameters not zero", dense.nonzero, compressed.nonzero),
-        *((("multiply-adds", round(macs[0]), round(macs[1])),) if macs else ()),
+        *((("multiply-adds", round(macs[0]), round(macs[1])),) if macs and macs[0] else ()),
     ):
         if was is None or now is None:  # gzip of a file of gigabytes
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import is_constant, optional_input, traits_of
+from netsurgeon.passes.graph import bodies, is_constant, optional_input, traits_of
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.runtime import Session
@@ -124,7 +124,16 @@ def _is_surely_scores(output: ir.Value) -> bool:
             return True
         if any(traits_of(use.node).score_role == "ranks" and use.idx == 0 for use in value.uses()):
             return True
-    return False
+    branches = _results_of_branches(value)
+    return bool(branches) and all(map(_is_surely_scores, branches))
+
+
+def _results_of_branches(value: ir.Value) -> list[ir.Value]:
+    """What the branches of an If give for one of its outputs; none for what no If makes."""
+    node, index = value.producer(), value.index()
+    if node is None or index is None or node.op_type != "If" or node.domain:
+        return []
+    return [branch.outputs[index] for branch in bodies(node)]
 
 
 def _ranks_into_scores(node: ir.Node) -> bool:
@@ -139,6 +148,8 @@ def _may_be_scores(output: ir.Value) -> bool:
     producer = value.producer()
     if producer is None:
         return False
+    if branches := _results_of_branches(value):
+        return all(map(_may_be_scores, branches))
     is_scores = traits_of(producer).score_role in ("projects", "pools")
     return is_scores or (producer.op_type == "Conv" and _is_pointwise(value))
 

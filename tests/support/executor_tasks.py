@@ -26,6 +26,9 @@ def check_executor(executor: Executor) -> None:
     floats = np.random.default_rng(0).standard_normal(37) * 10.0 ** np.arange(37)
     parts = (executor.submit(np.float64, value) for value in floats)
     assert executor.tree_reduce(operator.add, parts).result() == fold(operator.add, map(np.float64, floats))
+    numbers = executor.submit_all(operator.add, [(1, executor.submit(int, "2")), (3, 4)])
+    assert [number.result() for number in numbers] == [3, 7]
+    assert executor.submit_all(operator.add, []) == []
     kept = executor.submit(np.ones, 3)
     assert executor.submit(np.sum, kept).result() == 3.0
     with pytest.raises(FileNotFoundError, match="nowhere"):

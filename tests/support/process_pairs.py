@@ -27,6 +27,8 @@ def run_pair(script: Path, *arguments: object) -> str:
         address, output = listening.getsockname(), Path(folder)
         listening.close()
         command = [str(script), *map(str, arguments)]
+        for stream in ("1", "2"):
+            (output / stream).touch()
         processes = [context.Process(target=_run, args=(rank, address, command, output)) for rank in range(2)]
         with mock.patch.dict(os.environ, OMP_NUM_THREADS="1"):  # read by what is loaded once
             for process in processes:

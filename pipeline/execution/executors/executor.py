@@ -144,14 +144,7 @@ class Executor(abc.ABC):
         Raises:
             ValueError: there are no parts.
         """
-        level, left = list(parts), list[Pending[Result]]()
-        while len(level) > 1:
-            if len(level) % 2:
-                left.append(level.pop())
-            level = self.submit_all(combine, zip(level[::2], level[1::2], strict=True), about=about)
-        if not level:
-            raise ValueError("there are no parts to combine")
-        return functools.reduce(lambda later, part: self.submit(combine, part, later, about=about), [*left, *level])
+        return _fold_levels(lambda pairs: self.submit_all(combine, pairs, about=about), parts)
 
     def __enter__(self) -> Executor:
         """Enter."""
@@ -178,21 +171,25 @@ def kind_of(function: Callable[..., Any]) -> str:
 def fold(combine: Callable[[Part, Part], Part], parts: Iterable[Part]) -> Part:
     """Combine parts in a binary tree that their number alone decides, so that sums of floats are the same everywhere.
 
-    The tree grows like a binary counter: two neighbours of 2ⁿ parts become one of 2ⁿ⁺¹ as soon as both are there, so
-    that of N parts at most log₂ N + 1 wait at a time; what is left at the end is combined from the last one on.
+    In each level neighbours are combined; a last one without a neighbour is set aside, and those that were are combined
+    with the whole from the last one on.
 
     Raises:
         ValueError: there are no parts.
     """
-    waiting: list[tuple[int, Part]] = []
-    for part in parts:
-        size = 1
-        while waiting and waiting[-1][0] == size:
-            part, size = combine(waiting.pop()[1], part), 2 * size
-        waiting.append((size, part))
-    if not waiting:
+    return _fold_levels(lambda pairs: [combine(*pair) for pair in pairs], parts)
+
+
+def _fold_levels(combine: Callable[[list[tuple[Part, Part]]], list[Part]], parts: Iterable[Part]) -> Part:
+    """The same, where all pairs of a level are combined by one call."""
+    level, aside = list(parts), list[Part]()
+    if not level:
         raise ValueError("there are no parts to combine")
-    _, whole = waiting.pop()
-    while waiting:
-        whole = combine(waiting.pop()[1], whole)
+    while len(level) > 1:
+        if len(level) % 2:
+            aside.append(level.pop())
+        level = combine(list(zip(level[::2], level[1::2], strict=True)))
+    whole, *others = (*aside, *level)
+    for part in others:
+        (whole,) = combine([(part, whole)])
     return whole

@@ -74,8 +74,10 @@ def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parce
             raise UnfitWorkerError(worker.address, task, difference, of_any_task=True)
         worker.log_event(origin.topic, {**about, "state": "begun"})
         started = time.perf_counter()
-        with _unfit_where_it_fails(worker.address, task), threadpoolctl.threadpool_limits(origin.threads, "blas"):
-            value = function(*(argument.value for argument in arguments))
+        with _unfit_where_it_fails(worker.address, task):
+            values = [argument.value for argument in arguments]  # loads what the function needs, BLAS among it
+            with _blas_limited(origin.threads):
+                value = function(*values)
         seconds = round(time.perf_counter() - started, 6)
     except UnfitWorkerError as error:
         worker.log_event(origin.topic, {**about, "state": "unfit", "why": error.why, "of_any_task": error.of_any_task})
@@ -87,6 +89,20 @@ def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parce
     sizes = {"bytes_in": sum(map(sys.getsizeof, arguments)), "bytes_out": sys.getsizeof(result)}
     worker.log_event(origin.topic, {**about, "state": "ended", "seconds": seconds, **sizes})
     return result
+
+
+def _blas_limited(threads: int) -> contextlib.AbstractContextManager[Any]:
+    """As many BLAS threads, in the libraries that have been loaded."""
+    controller = _controller(len(sys.modules))
+    limited: contextlib.AbstractContextManager[Any] = controller.limit(limits=threads, user_api="blas")
+    return limited
+
+
+@functools.lru_cache(1)
+def _controller(modules: int) -> threadpoolctl.ThreadpoolController:
+    """Of the libraries that are there with so many modules: to look for them takes longer than a small task."""
+    del modules
+    return threadpoolctl.ThreadpoolController()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A repair ends at its start or below, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from repaired_networks import HalfOfEach, HalfOfThem, Inputs, OneByOne, perceptron, random
 
 from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
 from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, Tuned, outputs_of, tune
@@ -18,50 +20,8 @@ from netsurgeon.models.repair.tuning import _Run
 
 Array = NDArray[Any]
 RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
-
-
-def random(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def perceptron(zeros: bool) -> onnx.ModelProto:
-    """Gemm, Relu, Gemm: from 12 inputs to 4 outputs by way of 24; four fifths of the first weights may be 0."""
-    weights = {"w1": random(12, 24, seed=1), "b1": random(24, seed=2), "w2": random(24, 4, seed=3) / 5}
-    if zeros:
-        weights["w1"] = weights["w1"] * (np.abs(weights["w1"]) > 1.3)
-    nodes = [
-        helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
-        helper.make_node("Relu", ["h"], ["r"]),
-        helper.make_node("Gemm", ["r", "w2"], ["y"], name="second"),
-    ]
-    values = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", n]) for name, n in (("x", 12), ("y", 4))
-    ]
-    constants = [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in weights.items()]
-    return helper.make_model(helper.make_graph(nodes, "network", values[:1], values[1:], constants))
-
-
-class Inputs:
-    """Two hundred and fifty-six rows to train on, in batches of two feeds, and sixty-four others."""
-
-    def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
-        for step in range(start, 10_000):
-            rows = random(32, 12, seed=100 + step % 8)
-            yield [({"x": rows[:20]}, 20), ({"x": rows[20:]}, 12)]
-
-    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
-        yield {"x": random(40, 12, seed=7)}, 40
-        yield {"x": random(24, 12, seed=8)}, 24
-
-    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-        return None
-
-
-class HalfOfThem(Inputs):
-    """The same, of which two of four outputs count."""
-
-    def entries(self, name: str, feed: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-        return None if name != "y" else np.array([[True, False, True, False]])
+SEVERAL_TRIES = RepairRecipe(steps=40, warm_up=0, looks=4, rate=3.0, tries=6)
+"""The first of them too fast."""
 
 
 def repaired(recipe: RepairRecipe = RECIPE, frozen: Sequence[str] = (), **options: Any) -> tuple[OnnxModule, Tuned]:
@@ -87,6 +47,18 @@ def test_the_outputs_come_nearer_and_zeros_stay() -> None:
     assert tuned.steps == 60
     assert 0 < tuned.best_step <= 60
     assert np.array_equal(network.arrays()["w1"] == 0, random(12, 24, seed=1) ** 2 <= 1.3**2)
+
+
+def test_settings_of_pytorch_come_back() -> None:
+    def settings() -> tuple[bool, bool]:
+        memory: Any = torch.utils.deterministic
+        return torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+
+    seen = set()
+    usual = settings()
+    repaired(RepairRecipe(steps=2), report=lambda done, count: seen.add(settings()))
+    assert seen == {(True, False)}
+    assert settings() == usual
 
 
 class WithDenseValues(Inputs):
@@ -137,8 +109,10 @@ def test_a_rate_that_is_too_large_leaves_the_start() -> None:
 
 
 def test_a_smaller_rate_is_tried_where_the_first_one_is_too_large() -> None:
-    _, tuned = repaired(RepairRecipe(steps=40, warm_up=0, looks=4, rate=3.0, tries=6))
+    told: list[tuple[int, int]] = []
+    _, tuned = repaired(SEVERAL_TRIES, report=lambda done, count: told.append((done, count)))
     assert 1 < tuned.tries < 6
+    assert told == [(step, 40 * (1 + (step - 1) // 40)) for step in range(1, 40 * tuned.tries + 1)]
     assert tuned.error_after < tuned.error_before
     assert tuned.steps == 40 * tuned.tries
 
@@ -153,10 +127,13 @@ def test_where_augmented_inputs_teach_nothing_those_given_are_taken() -> None:
     assert repaired(augmentation=Augmentation(noises={"x": np.full(12, 0.01, np.float32)}))[1].augmented
 
 
-@pytest.mark.parametrize("stop_at", [3, 27])
-def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("recipe", "stop_at"), [(RECIPE, 3), (RECIPE, 27), (SEVERAL_TRIES, 40), (SEVERAL_TRIES, 50)])
+def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(
+    recipe: RepairRecipe, stop_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
-    whole, tuned = repaired()
+    whole, tuned = repaired(recipe)
+    assert (tuned.tries > 1) == (recipe is SEVERAL_TRIES)
     kept: list[dict[str, Array]] = []
 
     def keep(arrays: Any) -> None:
@@ -165,12 +142,12 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(stop_at: int, monke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        repaired(keep=keep)
+        repaired(recipe, keep=keep)
     steps: list[int] = []
     report: Callable[[int, int], None] = lambda done, count: steps.append(done)  # noqa: E731
-    resumed, again = repaired(kept=kept[-1], report=report)
+    resumed, again = repaired(recipe, kept=kept[-1], report=report)
     assert steps[0] == stop_at + 1
-    assert (again.error_after, again.best_step) == (tuned.error_after, tuned.best_step)
+    assert dataclasses.replace(again, seconds=tuned.seconds) == tuned
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
 
 
@@ -276,32 +253,16 @@ def test_gradients_are_those_of_the_mean_squared_errors_over_the_variances(input
 def test_weights_are_made_once_a_step_and_of_the_dense_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
     makers: list[OnnxModule] = []
     make = OnnxModule.weights
+    run = step_of(Inputs())
 
-    def followed(module: OnnxModule) -> dict[str, torch.Tensor]:
+    def weights(module: OnnxModule) -> dict[str, torch.Tensor]:
         makers.append(module)
         return make(module)
 
-    run = step_of(Inputs())
-    monkeypatch.setattr(OnnxModule, "weights", followed)
+    monkeypatch.setattr(OnnxModule, "weights", weights)
     optimizer = torch.optim.SGD(run.network.parameters(), lr=0.0)
     run._step(optimizer, next(Inputs().steps(0)), 0, is_augmented=False)
     assert makers == [run.network]
-
-
-class OneByOne(Inputs):
-    """The same rows in feeds of one, as of a model whose batch is fixed."""
-
-    def steps(self, start: int) -> Iterator[Sequence[tuple[dict[str, Array], int]]]:
-        for feeds in super().steps(start):
-            yield [({"x": row[None]}, 1) for feed, _ in feeds for row in feed["x"]]
-
-    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
-        for feed, _ in super().held_out():
-            yield from (({"x": row[None]}, 1) for row in feed["x"])
-
-
-class HalfOfEach(OneByOne, HalfOfThem):
-    """In feeds of one, of which two of four outputs count."""
 
 
 @pytest.mark.parametrize(("inputs", "whole"), [(OneByOne(), Inputs()), (HalfOfEach(), HalfOfThem())])
@@ -319,20 +280,16 @@ def test_feeds_of_other_shapes_or_many_numbers_pass_alone() -> None:
     assert list(groups) == [[0, 1], [2, 3], [4], [5], [6], [7]]
 
 
-@pytest.mark.parametrize("fault", ["reads numbers", "gives others", "warns"])
-def test_feeds_pass_one_by_one_where_they_would_not_pass_alike_at_once(
-    fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_one_shape_cannot_does_not_stop_another(monkeypatch: pytest.MonkeyPatch) -> None:
     def relu(inputs: Any, attributes: Any) -> Any:
         x = inputs[0]
-        is_stacked = torch._C._functorch.is_batchedtensor(x)
-        if fault == "reads numbers":
-            assert x.tolist()
-        if fault == "warns" and is_stacked:
-            warnings.warn("there is a performance drop", UserWarning, stacklevel=1)
-        return torch.relu(x) + (fault == "gives others" and is_stacked)
+        if len(x) == 2 and torch._C._functorch.is_batchedtensor(x):
+            warnings.warn("two rows do not go", FutureWarning, stacklevel=1)
+        return torch.relu(x)
 
     monkeypatch.setitem(OPERATORS, "Relu", relu)
     run = step_of(OneByOne())
-    assert not run.comparison.can_stack
-    assert [len(group) for group in run._groups(next(OneByOne().steps(0)))] == [1] * 32
+    run.network.train()
+    groups = run._groups([({"x": np.zeros((rows, 12), np.float32)}, rows) for rows in (1, 1, 2, 2)])
+    assert list(groups) == [[0, 1], [2], [3]]
+    assert run.network.training

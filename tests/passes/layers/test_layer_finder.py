@@ -120,7 +120,7 @@ def test_recurrent_cells_are_declined(operator: str) -> None:
     ("operator", "reason"),
     [
         ("Einsum", "the contraction of an Einsum is not analysed"),
-        ("Gather", "what rows are looked up in is not pruned, but stored in fewer bits where it is large"),
+        ("Gather", "what rows are looked up in is not pruned, but stored in fewer bits where it is large and float32"),
         ("DeformConv", "deformable convolutions are not pruned"),
     ],
 )

@@ -43,8 +43,10 @@ def test_batches_share_a_shard_while_they_fit(
     assert list(cut_into_shards(sizes)) == expected
 
 
-def test_an_integer_counts_as_a_row_of_a_table() -> None:
-    assert feed_size({"x": np.zeros((2, 3), np.float32), "ids": np.zeros((2, 5), np.int64)}) == 24 + 256 * 10
+def test_a_token_counts_as_a_row_of_a_table_and_a_pixel_as_a_float() -> None:
+    ids = np.zeros((2, 5), np.int64)
+    assert feed_size({"x": np.zeros((2, 3), np.float32), "ids": ids, "mask": ids}) == 24 + 2048 * 10
+    assert feed_size({"x": np.zeros((2, 3), np.uint8), "y": np.zeros(2, np.float64)}) == 24 + 16
 
 
 def swept(executor: Executor) -> Iterator[tuple[str, LayerMoments]]:

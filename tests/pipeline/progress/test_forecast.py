@@ -73,10 +73,10 @@ def test_what_is_made_before_the_first_candidate_leaves_all_of_them_to_come() ->
     forecast = Forecast(SEARCH)
     forecast.skip(["opening"])
     for _ in range(5):
-        assert forecast.seconds_left("quantizing", 20.0, None) > 30.0 + USUAL * 50.0
-        forecast.end_visit("quantizing", 20.0)
-        assert forecast.seconds_left("pruning", 0.0, None) > 30.0 + USUAL * 50.0
-        forecast.end_visit("pruning", 30.0)
+        assert forecast.seconds_left("quantizing", 2.0, None) > 30.0 + USUAL * 50.0
+        forecast.end_visit("quantizing", 2.0)
+        assert forecast.seconds_left("pruning", 1.0, 0.5) > 30.0 + USUAL * 50.0
+        forecast.end_visit("pruning", 2.0)
     assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0 + USUAL * 50.0)
     forecast.begin_candidate(0, 5)
     assert forecast.seconds_left("", 0.0, None) == pytest.approx(30.0 + USUAL * 50.0)

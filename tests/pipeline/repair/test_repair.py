@@ -1,5 +1,6 @@
 """`compress` with `repair`: nearer to the dense model on inputs held out; zeros and what is left alone stay."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -466,12 +467,41 @@ def test_a_killed_repair_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: 
     assert all(np.array_equal(array, weights(resumed.model)[name]) for name, array in weights(whole.model).items())
 
 
-def test_nothing_imports_torch_unless_it_is_asked_for() -> None:
+@pytest.mark.usefixtures("all_layers")
+def test_killed_integers_go_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
+    model, data = integer_models.float_net(), integer_models.pictures(128)
+    options: dict[str, Any] = {"quantize": "w4a8", "values": "float32", "pack": False, "repair": True}
+    steps: list[int] = []
+
+    def stop(stage: str, done: int, count: int) -> None:
+        if stage == "repairing integers" and done == 60:
+            raise KeyboardInterrupt
+
+    def note(stage: str, done: int, count: int) -> None:
+        steps.extend([done] if stage == "repairing integers" and done else [])
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(model, data, progress=stop, work=tmp_path / "work", **options)
+    resumed = compress(model, data, progress=note, work=tmp_path / "work", **options)
+    whole = compress(model, data, **options)
+    assert min(steps) > 30
+    assert ir.to_proto(resumed.model).SerializeToString() == ir.to_proto(whole.model).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "options",
+    ['sparsity=0.7, quantize="int8"', 'max_drop="5%", effort="fast"', 'max_size="900KB", effort="full", repair=False'],
+)
+def test_nothing_imports_torch_unless_it_is_asked_for(options: str) -> None:
     script = (
-        "import sys, numpy as np, netsurgeon; from netsurgeon.pipeline.compression import STEPS;"
-        "assert 'repair' in [step.name for step in STEPS]; print('torch' in sys.modules)"
+        "import sys; from searched_models import labelled, small_network; from netsurgeon import compress;"
+        f"compress(small_network(), labelled(small_network(), 200, 1), {options}, method='obs', damping=0.01);"
+        "print('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "False"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert run.stdout.strip() == "False", run.stderr
 
 
 def test_a_search_goes_further_with_repair() -> None:

@@ -44,3 +44,5 @@ def test_what_was_not_measured_has_no_row(report: Report) -> None:
     assert "file after gzip, bytes" not in names
     rows = comparison_rows(dense, report.compressed, report.validation, macs=(200.0, 50.0))
     assert next(row for row in rows if row[0] == "multiply-adds") == ("multiply-adds", "200", "50", "÷ 4.00")
+    unknown = comparison_rows(dense, report.compressed, report.validation, macs=(0.0, 0.0))
+    assert "multiply-adds" not in {row[0] for row in unknown}, "of a model whose work lies in bodies"

@@ -55,6 +55,23 @@ def test_other_vectors_are_no_scores(text: str) -> None:
     assert outputs_by_graph(model(text))[0] == ()
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "names", "are_sure"),
+    [
+        ("Gemm(x, w, b)", "MatMul(x, w)", ("y",), False),
+        ("Gemm(x, w, b)", "Tanh(x)", (), False),
+        ("Softmax(x)", "LogSoftmax(x)", ("y",), True),
+    ],
+)
+def test_branches_give_scores_where_both_do(one: str, other: str, names: tuple[str, ...], are_sure: bool) -> None:
+    """As in a decoder that was merged with its cached form."""
+    text = (
+        f"y = If(c) <then_branch = one () => (float[N, 8] t) {{ t = {one} }}, "
+        f"else_branch = other () => (float[N, 8] e) {{ e = {other} }}>"
+    )
+    assert outputs_by_graph(model(text, inputs="float[N, 8] x, bool c")) == (names, are_sure)
+
+
 @pytest.mark.parametrize(("length", "names"), [("1", ("y",)), ("4", ()), ("L", ())])
 def test_a_convolution_gives_scores_only_at_one_position(length: str, names: tuple[str, ...]) -> None:
     """Flattened positions are samples of a signal, not classes."""

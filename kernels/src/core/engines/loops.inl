@@ -1,8 +1,8 @@
 // The loops around an instruction set's vectors. Included once in each of its files, inside an anonymous namespace and
 // behind `struct Isa`: no function here may be shared between files that are compiled for different processors.
 //
-// Isa: kWidth, kPixels, Sum (sixteen int32), Step; load(stream), zero(), load_sums, store_sums, add, join. And
-// finish(task, sums): from sums to outputs.
+// Isa: kWidth, kPixels, kSums (that registers hold where there are few pixels), Sum (sixteen int32), Step; load(stream),
+// zero(), load_sums, store_sums, add, join. And finish(task, sums): from sums to outputs.
 
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -36,7 +36,8 @@ void add_step(const Inner& inner, uint16_t window, const typename Isa::Step& wei
 template <int P, bool kPacked>
 void multiply_group(const Inner& inner) {
   // Few pixels leave too few independent sums to hide the latency of a multiplication.
-  constexpr int U = P == 1 ? 6 : P == 2 ? 4 : P == 3 ? 2 : 1;
+  constexpr int wanted = P == 1 ? 6 : P == 2 ? 4 : P == 3 ? 2 : 1, most_sums = Isa::kSums / P;
+  constexpr int U = most_sums < 1 ? 1 : most_sums < wanted ? most_sums : wanted;
   typename Isa::Sum sums[U][P];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) sums[0][p] = Isa::load_sums(inner.start + p * inner.start_stride);

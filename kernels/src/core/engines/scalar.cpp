@@ -7,7 +7,7 @@ namespace netsurgeon::sparse {
 namespace {
 
 struct Isa {
-  static constexpr int kWidth = 64, kPixels = 4, kLineGroups = 1, kLinePixels = 4;
+  static constexpr int kWidth = 64, kPixels = 4, kSums = 8, kLineGroups = 1, kLinePixels = 4;
   struct Sum {
     uint32_t of[kRows];  // unsigned: sums wrap, as those of the processors do
   };

@@ -11,7 +11,8 @@ inline int32x4_t clamped(int32x4_t values, int32_t low, int32_t high) {
 // `product` is a byte, and so is what it becomes.
 inline int32x4_t with_residual(const Epilogue& epilogue, int32x4_t product, int32x4_t residual) {
   const float32x4_t value = vcvtq_f32_s32(product), other = vcvtq_f32_s32(residual);
-  const float32x4_t value_ratio = vdupq_n_f32(epilogue.product_ratio), other_ratio = vdupq_n_f32(epilogue.residual_ratio);
+  const float32x4_t value_ratio = vdupq_n_f32(epilogue.product_ratio);
+  const float32x4_t other_ratio = vdupq_n_f32(epilogue.residual_ratio);
   const float32x4_t fixed = vdupq_n_f32(epilogue.fixed);
   const float32x4_t added = epilogue.product_first
                                 ? vfmaq_f32(vfmaq_f32(fixed, other, other_ratio), value, value_ratio)

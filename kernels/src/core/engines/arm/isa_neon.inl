@@ -7,7 +7,7 @@ struct Sums128 {
 };
 
 struct Isa {
-  static constexpr int kWidth = 64, kPixels = 4, kLineGroups = 1, kLinePixels = 5;
+  static constexpr int kWidth = 64, kPixels = 3, kSums = 2, kLineGroups = 1, kLinePixels = 5;
   using Sum = Sums128;
   struct Step {
     uint8x16_t index[4];
@@ -35,7 +35,7 @@ struct Isa {
   }
   static int8x16_t as_signed(uint8x16_t bytes) { return vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(128))); }
   static Sum add(Sum sums, const Step& step, const uint8_t* window) {
-    const uint8x16x4_t columns = {{vld1q_u8(window), vld1q_u8(window + 16), vld1q_u8(window + 32), vld1q_u8(window + 48)}};
+    const uint8x16x4_t columns = vld1q_u8_x4(window);  // into the registers beside each other that the choice wants
     for (int i = 0; i < 4; ++i) {
       const int8x16_t chosen = as_signed(vqtbl4q_u8(columns, step.index[i]));
       sums.of[i] = NETSURGEON_SPARSE_MULTIPLY(sums.of[i], chosen, step.weight[i]);

@@ -5,7 +5,7 @@ struct Sums256 {
 };
 
 struct Isa {
-  static constexpr int kWidth = 16, kPixels = 5, kLineGroups = 1, kLinePixels = 5;
+  static constexpr int kWidth = 16, kPixels = 5, kSums = 8, kLineGroups = 1, kLinePixels = 5;
   using Sum = Sums256;
   struct Step {
     __m256i first_index, second_index, first_weight, second_weight;

@@ -7,7 +7,7 @@ namespace netsurgeon::sparse {
 namespace {
 
 struct Isa {
-  static constexpr int kWidth = 64, kPixels = 25, kLineGroups = 4, kLinePixels = 6;
+  static constexpr int kWidth = 64, kPixels = 25, kSums = 25, kLineGroups = 4, kLinePixels = 6;
   using Sum = __m512i;
   struct Step {
     __m512i index, weight;

@@ -1,0 +1,67 @@
+"""How far networks are from each other, and whether samples may pass at once."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from repaired_networks import HalfOfThem, Inputs, OneByOne, perceptron
+
+from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
+from netsurgeon.models.repair import outputs_of
+from netsurgeon.models.repair.comparison import Comparison
+
+
+def comparison(inputs: Inputs) -> Comparison:
+    networks = [OnnxModule(perceptron(zeros)) for zeros in (True, False)]
+    return Comparison(networks[0], networks[1], ["r", "nothing"], inputs, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("inputs", [Inputs(), HalfOfThem(), OneByOne()])
+def test_the_error_is_a_share_of_the_variance_of_what_counts(inputs: Inputs) -> None:
+    feeds = [feed for feed, _ in inputs.held_out()]
+    values, dense_values = (
+        np.concatenate([outputs_of(OnnxModule(perceptron(zeros)), feed)["y"] for feed in feeds])
+        for zeros in (True, False)
+    )
+    compared = comparison(inputs)
+    counted = slice(None, None, 2 if isinstance(inputs, HalfOfThem) else 1)
+    error = np.mean((values - dense_values)[:, counted] ** 2)
+    variance = dense_values.var(axis=0).mean() if counted.step == 1 else dense_values[:, counted].var()
+    assert compared.error() == pytest.approx(error / variance, rel=1e-4)
+    assert compared.names == ("y", "r")
+
+
+@pytest.mark.parametrize("fault", ["reads numbers", "gives others", "warns"])
+def test_feeds_pass_one_by_one_where_they_would_not_pass_alike_at_once(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relu(inputs: Any, attributes: Any) -> Any:
+        x = inputs[0]
+        is_stacked = torch._C._functorch.is_batchedtensor(x)
+        if fault == "reads numbers":
+            assert x.tolist()
+        if fault == "warns" and is_stacked:
+            warnings.warn("there is a performance drop", UserWarning, stacklevel=1)
+        return torch.relu(x) + (fault == "gives others" and is_stacked)
+
+    monkeypatch.setitem(OPERATORS, "Relu", relu)
+    assert not comparison(OneByOne()).can_stack(first_two(OneByOne()))
+
+
+def test_feeds_of_one_shape_may_pass_at_once() -> None:
+    assert comparison(OneByOne()).can_stack(first_two(OneByOne()))
+
+
+def first_two(inputs: Inputs) -> list[dict[str, NDArray[Any]]]:
+    """Feeds of one shape."""
+    return [feed for feed, _ in next(inputs.steps(0))[:2]]
+
+
+def test_values_that_no_weight_moves_are_refused() -> None:
+    compared, (feed, _) = comparison(OneByOne()), first_two(OneByOne())
+    leaves = {name: value.detach() for name, value in OnnxModule(perceptron(zeros=True)).weights().items()}
+    with pytest.raises(ValueError, match="no weight has a gradient"):
+        compared.add_gradients([feed], [compared.tensors(feed)], leaves, dict.fromkeys(compared.names, 1.0))
