@@ -17,9 +17,9 @@ inline int32x4_t with_residual(const Epilogue& epilogue, int32x4_t product, int3
   const float32x4_t added = epilogue.product_first
                                 ? vfmaq_f32(vfmaq_f32(fixed, other, other_ratio), value, value_ratio)
                                 : vfmaq_f32(vfmaq_f32(fixed, value, value_ratio), other, other_ratio);
-  // what no int32 holds is below everything, as with the other instruction sets
-  const uint32x4_t too_large = vcgeq_f32(added, vdupq_n_f32(2147483648.0f));
-  const int32x4_t rounded = vbslq_s32(too_large, vdupq_n_s32(INT32_MIN), vcvtnq_s32_f32(added));
+  // what no int32 holds, NaN among it, is below everything, as with the other instruction sets
+  const uint32x4_t fits = vcltq_f32(added, vdupq_n_f32(2147483648.0f));
+  const int32x4_t rounded = vbslq_s32(fits, vcvtnq_s32_f32(added), vdupq_n_s32(INT32_MIN));
   return clamped(rounded, epilogue.added_low, epilogue.added_high);
 }
 
