@@ -257,8 +257,8 @@ class _Run:
             plain = [feeds[number][0] for number in numbers]
             tensors = [self._tensors(feeds[number][0], step, number, is_augmented=is_augmented) for number in numbers]
             share = sum(feeds[number][1] for number in numbers) / samples
-            shares = {name: share * weight for name, weight in self.weights.items()}
-            self.comparison.add_gradients(plain, tensors, leaves, shares)
+            loss_shares = {name: share * weight for name, weight in self.weights.items()}
+            self.comparison.add_gradients(plain, tensors, leaves, loss_shares)
         learnt = [name for name, leaf in leaves.items() if leaf.grad is not None]
         torch.autograd.backward([weights[name] for name in learnt], [leaves[name].grad for name in learnt])
         before = {parameter: parameter.detach().clone() for parameter in self.shares}
