@@ -16,9 +16,9 @@ from netsurgeon.models.repair.recorded import Recorded
 
 Feed = Mapping[str, npt.NDArray[Any]]
 Tensors = Mapping[str, Tensor]
-SAME = 1e-4
+SAME = 1e-3
 """Most by which values of samples that pass at once may differ from those of samples one by one, as a share of the
-largest."""
+largest: far more than what rounding makes of them, so that a repair that goes on after a stop decides as before."""
 
 
 class RepairInputs(Protocol):
