@@ -41,7 +41,7 @@ from netsurgeon.pipeline.verification.measures import (
     vocabulary_output,
 )
 from netsurgeon.pipeline.verification.measures.base import Outputs
-from netsurgeon.pipeline.verification.score_evidence import why_no_scores
+from netsurgeon.pipeline.verification.score_evidence import speaks_of_scores, why_no_scores
 from netsurgeon.pipeline.verification.score_outputs import (
     ClassOutputs,
     find_class_outputs,
@@ -255,17 +255,21 @@ def _are_logits(model: ir.Model, looks: Sequence[tuple[Outputs, Batch]]) -> bool
     name = names.pop() if len(names) == 1 else None
     if name is None or name not in possible:
         return False
-    if are_sure or all(_is_of_vocabulary(outputs[name], batch) for outputs, batch in looks):
+    if are_sure or speaks_of_scores(name):
+        return True
+    token = max(_largest_integer(outputs[name], batch) for outputs, batch in looks)
+    if token <= 1:  # masks, and what else is zeros and ones, tell of positions and of no vocabulary
+        return False
+    if all(token < outputs[name].shape[2] for outputs, _ in looks):
         return True
     rows = [outputs[name][counted_positions(batch, outputs[name].shape[1])] for outputs, batch in looks]
     return why_no_scores(np.concatenate(rows), name) is None
 
 
-def _is_of_vocabulary(scores: npt.NDArray[np.floating], batch: Batch) -> bool:
-    """Whether there are scores (samples, positions, scores) of all tokens that are fed."""
-    tokens = [array for array in batch.feed.values() if array.dtype.kind in "iu" and array.shape == scores.shape[:2]]
-    largest = max((int(array.max(initial=0)) for array in tokens), default=None)
-    return largest is not None and largest < int(scores.shape[2])
+def _largest_integer(scores: npt.NDArray[np.floating], batch: Batch) -> int:
+    """The largest of the integers that are fed for each position of scores (samples, positions, scores)."""
+    integers = [array for array in batch.feed.values() if array.dtype.kind in "iu" and array.shape == scores.shape[:2]]
+    return max((int(array.max(initial=0)) for array in integers), default=0)
 
 
 def _as_embeddings(classes: ClassOutputs) -> tuple[Message, ...]:

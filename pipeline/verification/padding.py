@@ -299,7 +299,11 @@ def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping
 
 
 def _gap(whole: Any, short: Any, span: slice, length: int) -> float:
-    """Between what a sample and its part give, at the positions that both have; infinite where they do not compare."""
+    """Between what a sample and its part give, at the positions that both have; infinite where they do not compare.
+
+    Infinities and NaN must be equal and at the same entries, and only finite numbers have a difference and a scale:
+    where there is none of these, nothing shows that the two are the same, for NaN swallows whatever else there is.
+    """
     if not isinstance(whole, np.ndarray) or not isinstance(short, np.ndarray) or whole.ndim != short.ndim:
         return np.inf
     pairs = list(zip(whole.shape, short.shape, strict=True))
@@ -308,8 +312,14 @@ def _gap(whole: Any, short: Any, span: slice, length: int) -> float:
     same = whole[tuple(slice(None) if before == after else span for before, after in pairs)]
     if same.dtype.kind != "f":
         return 0.0 if np.array_equal(same, short) else np.inf
-    scale = float(np.abs(same).max(initial=0.0))
-    gap = float(np.abs(same.astype(np.float64) - short).max(initial=0.0))
+    is_finite = np.isfinite(same)
+    if not np.array_equal(is_finite, np.isfinite(short)) or (same.size and not is_finite.any()):
+        return np.inf
+    if not np.array_equal(same[~is_finite], short[~is_finite], equal_nan=True):
+        return np.inf
+    finite = same[is_finite].astype(np.float64)
+    scale = float(np.abs(finite).max(initial=0.0))
+    gap = float(np.abs(finite - short[is_finite]).max(initial=0.0))
     return gap / scale if scale else gap
 
 
@@ -335,6 +345,6 @@ def _left_out(name: str, spans: _Spans, known: int, layers: int) -> Message:
 
 def _kept(name: str, difference: float) -> Message:
     how = f"outputs change by {difference:.2g} of their scale without them"
-    how = "the model does not run without them" if np.isinf(difference) else how
+    how = "the model does not run without them, or gives what does not compare" if np.isinf(difference) else how
     text = f"positions that {name!r} excludes are run and count like others, for {how}"
     return Message(text, "padding-kept", input=name, difference=difference)

@@ -108,10 +108,9 @@ def why_no_scores(values: npt.NDArray[np.floating], name: str) -> str | None:
         values: what the model gives, (samples, entries).
         name: of the output.
     """
-    words = _words(name)
-    if words & SCORE_WORDS:
+    if speaks_of_scores(name):
         return None
-    named = sorted(words & OTHER_WORDS)
+    named = sorted(_words(name) & OTHER_WORDS)
     if len(values) < FEWEST_INPUTS:
         return f"its name speaks of {named[0]!r}" if named else None
     figures = score_figures(values)
@@ -128,6 +127,11 @@ def why_no_scores(values: npt.NDArray[np.floating], name: str) -> str | None:
     if is_free and (named or values.shape[1] <= FEW):
         return free
     return f"its name speaks of {named[0]!r}, and {ordered}" if is_ordered and named else None
+
+
+def speaks_of_scores(name: str) -> bool:
+    """Whether an output is called what scores are called, such as `logits` or `class_probabilities`."""
+    return bool(_words(name) & SCORE_WORDS)
 
 
 def looks_like_embedding(values: npt.NDArray[np.floating], name: str) -> bool:

@@ -55,7 +55,10 @@ def single_numbers(outputs: Outputs, batch: Batch) -> Array | None:
 
 
 def vocabulary_output(outputs: Outputs, batch: Batch) -> str | None:
-    """The output with a score of every token of a vocabulary at each position of an input of integers."""
+    """The output with a score of every token of a vocabulary at each position of an input of integers.
+
+    That may be a mask: it tells how many positions there are where the rows of tokens are fed in place of tokens.
+    """
     lengths = {
         array.shape
         for array in batch.feed.values()

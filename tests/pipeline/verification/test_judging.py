@@ -114,6 +114,35 @@ def test_hidden_states_are_no_scores_of_tokens(name: str, measure: str) -> None:
     assert chosen(model, given).name == measure
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+@pytest.mark.parametrize("columns", [8, 64, 384])
+@pytest.mark.parametrize("mask", ["attention_mask", "which"])
+def test_a_mask_of_integers_is_no_vocabulary(mask: str, columns: int, dtype: str) -> None:
+    """States of rows that are fed in place of tokens are judged by their error, whatever type their mask has."""
+    judging = chosen(*masked_rows("states", mask, columns, dtype))
+    assert judging.name == "outputs"
+
+
+def test_logits_of_rows_that_are_fed_in_place_of_tokens_are_known_by_their_name() -> None:
+    model, given = masked_rows("logits", "attention_mask", WIDTH, "int64")
+    assert chosen(model, given).name == "token-agreement"
+    assert chosen(*masked_rows("states", "attention_mask", WIDTH, "int64"), metric="token-agreement").is_named
+
+
+def masked_rows(name: str, mask: str, columns: int, dtype: str) -> tuple[ir.Model, Samples]:
+    """An output (N, 6, columns) of this name, a product with rows x (N, 6, 16) and a mask (N, 6), and inputs."""
+    model = ir.from_onnx_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> network (float[N, 6, 16] x, {dtype}[N, 6] {mask}) '
+        f"=> (float[N, 6, {columns}] {name}) "
+        f"<float[16, {columns}] w = {text_of(RNG.standard_normal((16, columns)))}, int64[1] last = {{-1}}> "
+        f"{{ numbers = Cast<to = 1>({mask}) wide = Unsqueeze(numbers, last) rows = Mul(x, wide) "
+        f"{name} = MatMul(rows, w) }}"
+    )
+    kept = np.arange(6) < RNG.integers(2, 7, (64, 1))
+    data = {"x": RNG.standard_normal((64, 6, 16)).astype(np.float32), mask: kept.astype(dtype)}
+    return model, open_samples(data, input_specs(model))
+
+
 def test_a_model_that_goes_on_from_what_it_remembers_is_judged_by_tokens_though_most_feeds_have_one() -> None:
     """Logits of a single position have the shape of class scores; the first feed and the last one are of such."""
     model = ir.from_onnx_text(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from masked_models import encoder, padded, sentences, unpadded
@@ -65,6 +66,54 @@ def test_padding_that_changes_the_outputs_stays_and_the_user_is_told() -> None:
     assert warning.code == "padding-kept"
     assert warning.data["input"] == "attention_mask"
     assert warning.data["difference"] > 0.05
+
+
+def scorer(length: int | str, *, entry: float, place: str, is_heedless: bool) -> ir.Model:
+    """y (N, 4) = mean of the tokens' rows · w + b, where one number of b, or of the row of the padding, is not finite.
+
+    Args:
+        length: extent of the sequence, or what it is called.
+        entry: that number.
+        place: "b" or "table".
+        is_heedless: the mean is over all positions, whatever the mask says.
+    """
+    counted = "Equal(attention_mask, attention_mask)" if is_heedless else "Cast<to = 9>(attention_mask)"
+    rng = np.random.default_rng(0)
+    arrays = {"table": rng.standard_normal((20, 8)), "w": rng.standard_normal((8, 4)), "b": rng.standard_normal(4)}
+    arrays[place][(0, 3)[-arrays[place].ndim :]] = entry
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (int64[N, {length}] ids, int64[N, {length}] attention_mask) '
+        "=> (float[N, 4] y) <int64[1] last = {-1}, int64[1] along = {1}, float zero = {0}> "
+        f"{{ is_counted = {counted} wide = Unsqueeze(is_counted, last) rows = Gather(table, ids) "
+        "there = Where(wide, rows, zero) numbers = Cast<to = 1>(wide) count = ReduceSum<keepdims = 0>(numbers, along) "
+        "total = ReduceSum<keepdims = 0>(there, along) mean = Div(total, count) h = MatMul(mean, w) y = Add(h, b) }"
+    )
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()
+    )
+    return ir.from_proto(model)
+
+
+@pytest.mark.parametrize("length", ["sequence", 16])
+@pytest.mark.parametrize(("place", "entry"), [("b", -np.inf), ("b", np.nan), ("table", np.nan)])
+def test_outputs_that_are_not_finite_hide_no_dependence_on_padding(length: int | str, place: str, entry: float) -> None:
+    """-inf, as of tokens that are never to be chosen, is the same with padding and without; the other scores are not.
+
+    NaN in the row of the padding makes all scores NaN with it, and so with nothing but padding: that is not the same.
+    """
+    samples = opened(scorer(length, entry=entry, place=place, is_heedless=True), padded(ROWS))
+    assert [warning.code for warning in samples.warnings] == ["padding-kept"]
+    assert (samples.mask, samples.notes) == (None, ())
+
+
+@pytest.mark.parametrize(("length", "code"), [("sequence", "padding-taken-off"), (16, "padding-left-out")])
+@pytest.mark.parametrize("entry", [-np.inf, np.nan])
+def test_outputs_that_are_not_finite_with_padding_and_without_are_the_same(
+    length: int | str, code: str, entry: float
+) -> None:
+    samples = opened(scorer(length, entry=entry, place="b", is_heedless=False), padded(ROWS))
+    assert ([note.code for note in samples.notes], samples.warnings) == ([code], ())
+    assert samples.mask is None or samples.mask.is_proven
 
 
 def test_holes_within_a_sentence_stay_in_the_mask() -> None:
