@@ -298,7 +298,7 @@ class Layer:
 
     def _gemm_has_room(self, bias: ir.Value | None) -> bool:
         """Whether Gemm's C is, or can be, one number an output: a scalar, (rows,) or (1, rows)."""
-        if self.weight_index == 0 or self.node.attributes.get_float("beta", 1.0) == 0.0:
+        if self.weight_index == 0 or self.bias_scale == 0.0:
             return False
         return bias is None or math.prod(tensor(bias).shape.numpy()[:-1]) == 1
 
@@ -307,6 +307,11 @@ class Layer:
         """Whether there is one, and not only room for it."""
         slot = self.bias_slot()
         return slot is not None and optional_input(*slot) is not None
+
+    @property
+    def bias_scale(self) -> float:
+        """Gemm's beta, which multiplies the stored bias."""
+        return self.node.attributes.get_float("beta", 1.0) if self.operator == "Gemm" else 1.0
 
     def may_add_bias(self, lost: int) -> bool:
         """Whether a bias can be shifted; where that adds one, at least as many weights must go as it has numbers.
@@ -325,10 +330,9 @@ class Layer:
         if slot is None:
             raise ValueError(f"layer {self.name!r} has no room for a bias")
         node, index = slot
-        beta = node.attributes.get_float("beta", 1.0) if node.op_type == "Gemm" else 1.0
         value = optional_input(node, index)
         old = tensor(value).numpy() if value is not None else np.zeros((), tensor(self.weight).numpy().dtype)
-        delta = (shift / beta).reshape(old.shape if node is self.bias_add else (-1,))
+        delta = (shift / self.bias_scale).reshape(old.shape if node is self.bias_add else (-1,))
         new = (old.astype(np.float64) + delta).astype(old.dtype)
         name = value.name if value is not None and value.name else f"{self.weight.name}_bias"
         set_initializer(node, index, new, name, self._home)

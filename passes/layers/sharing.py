@@ -69,7 +69,7 @@ class Shared:
             _replace(layer.node, layer.weight_index, self.weight)
         if shift is None:
             return
-        alike = [layer for layer in self.others if self.bias is not None and _bias(layer) is self.bias]
+        alike = [layer for layer in self.others if self._has_bias_in_common(layer)]
         for layer in self.others:
             if layer not in alike:
                 layer.shift_bias(shift)
@@ -84,6 +84,10 @@ class Shared:
         for layer in alike:
             if own is not None and (place := layer.bias_slot()) is not None:
                 _replace(*place, own)
+
+    def _has_bias_in_common(self, layer: Layer) -> bool:
+        """Whether a layer's bias is the first one's, and is multiplied by the same number."""
+        return self.bias is not None and _bias(layer) is self.bias and layer.bias_scale == self.first.bias_scale
 
     @staticmethod
     def _keep(node: ir.Node, index: int, shared: ir.Value) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Container, Hashable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -35,8 +36,27 @@ MOST_ROWS = 262_144
 FEWEST_RIDGED = 0.25
 """With fewer inputs a column a ridge, at the dampings it has, makes a layer look cheaper to prune than it is."""
 
-SharedMoments = dict[Hashable, list[Pending[LayerMoments]]]
-"""Moments of a segment's layers, by what they read."""
+
+class SharedMoments:
+    """Moments of a segment's layers by what they read, held until the last layer that reads it has come.
+
+    Args:
+        readings: what each of these layers reads.
+    """
+
+    def __init__(self, readings: Iterable[Hashable]):
+        self._to_come = Counter(readings)
+        self._moments: dict[Hashable, list[Pending[LayerMoments]]] = {}
+
+    def take(self, reading: Hashable) -> list[Pending[LayerMoments]] | None:
+        """What a layer reads, once for each; None where no layer before it had moments that serve it."""
+        self._to_come[reading] -= 1
+        return self._moments.get(reading) if self._to_come[reading] else self._moments.pop(reading, None)
+
+    def keep(self, reading: Hashable, moments: list[Pending[LayerMoments]]) -> None:
+        """Hold moments for the layers that are still to come, if there are any."""
+        if self._to_come[reading]:
+            self._moments[reading] = moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +110,7 @@ class Calibration:
             for at, segment in enumerate(segments):
                 tick = functools.partial(ticks, at, len(segments))
                 walk.run(at, tick)
-                shared: SharedMoments = {}
+                shared = SharedMoments(_reading(layers[name], is_paired=False) for name in segment.layers)
                 for name in segment.layers:
                     yield layers[name], self._shared_moments(layers[name], shards, [walk, None], tick, shared)[0]
                 walk.release(at)
@@ -144,8 +164,9 @@ class Calibration:
                 for walk in walks if at else (reference, *walks):
                     walk.run(at, tick)
                 moments: list[dict[str, Pending[LayerMoments]]] = [{} for _ in walks]
-                shared: SharedMoments = {}
-                for name in (layer_name for layer_name in segment.layers if layer_name not in already_solved):
+                names = [name for name in segment.layers if name not in already_solved]
+                shared = SharedMoments(_reading(layers[name], is_paired=plan[name]) for name in names)
+                for name in names:
                     observed_walks = walks if plan[name] else [None for _ in walks]
                     for by_layer, layer_moments in zip(
                         moments,
@@ -185,9 +206,11 @@ class Calibration:
             shards: of the inputs.
             walks: the dense model's, then those of the current models; None = the dense inputs alone.
             tick: called for every batch.
-            shared: moments of the segment so far.
+            shared: moments of the segment so far; every layer of it comes once.
         """
-        key = (layer.reading, tuple(walk is None for walk in walks))
+        is_paired = any(walk is not None for walk in walks[1:])
+        reading = _reading(layer, is_paired=is_paired)
+        moments = shared.take(reading)
         has_branch = layer.branch is not None
         branches = [
             shards.submit([0], available_branch, layer, [walks[0], walk])[0].result() if walk and has_branch else None
@@ -195,12 +218,11 @@ class Calibration:
         ]
         if any(branches) or self._pooled(layer) is not None:
             return self._moments(layer, shards, walks, branches, tick)
-        if key not in shared:
-            result = self._moments(layer, shards, walks, branches, tick)
-            if any(walk is not None for walk in walks[1:]) and has_few_outputs(layer):
-                return result  # what is lost at its own outputs
-            shared[key] = result
-        return shared[key]
+        if moments is None:
+            moments = self._moments(layer, shards, walks, branches, tick)
+            if not (is_paired and has_few_outputs(layer)):  # else of what is lost at its own outputs
+                shared.keep(reading, moments)
+        return moments
 
     def _moments(
         self,
@@ -248,6 +270,11 @@ class Calibration:
         pooled = {layer.node: self._pooled(layer) for layer in layers}
         maps = {node: pooling.value for node, pooling in pooled.items() if pooling is not None}
         return cut(model.graph, [layer.node for layer in layers], maps)
+
+
+def _reading(layer: Layer, *, is_paired: bool) -> Hashable:
+    """What moments of a layer are of: which rows, of the dense model's inputs alone or beside a current model's."""
+    return layer.reading, is_paired
 
 
 def _by_name(model: ir.Model, names: Sequence[str]) -> dict[str, Layer]:

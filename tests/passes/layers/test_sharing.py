@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 
 from netsurgeon.passes.layers import Layer, find_layers
 from netsurgeon.passes.layers.sharing import Shared, can_be_solved_together
@@ -51,6 +52,19 @@ def test_a_bias_of_these_layers_alone_is_one_initializer() -> None:
     biases = {layer.node.inputs[2] for layer in find_layers(model.graph)[0] if layer.weight.name == "w"}
     assert {bias.name for bias in biases if bias is not None} == {"b"}
     assert set(model.graph.initializers) == {"w", "v", "b"}
+
+
+@pytest.mark.parametrize("scales", [(1.0, 0.25), (0.25, 1.0), (0.5, 0.5)])
+def test_the_shift_of_outputs_is_the_same_whatever_multiplies_a_bias(scales: tuple[float, float]) -> None:
+    first, second = scales
+    model = model_of(f"y = Gemm<beta = {first}>(x, w, b) k = Abs(x) z = Gemm<beta = {second}>(k, w, b)")
+    shift = np.array([0.5, -1.0, 2.0, 0.25])
+    before = outputs_of(model)
+    shift_shared(model, shift)
+    for dense, shifted in zip(before, outputs_of(model), strict=True):
+        np.testing.assert_allclose(shifted - dense, np.broadcast_to(shift, dense.shape), atol=1e-5)
+    biases = {layer.node.inputs[2] for layer in find_layers(model.graph)[0]}
+    assert len(biases) == len(set(scales)), "one initializer serves those that multiply it by one number"
 
 
 def test_a_weight_that_anything_else_takes_is_not_solved_for_all() -> None:

@@ -1,6 +1,7 @@
 """What calibration hands to the solvers: rows held out from all over, and what an added branch has lost."""
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.solvers.statistics import Moments
 from netsurgeon.pipeline.calibration.row_moments import HELD_EVERY, _held_out
 from netsurgeon.pipeline.calibration.segments import Walk
-from netsurgeon.pipeline.calibration.sweep import Calibration
+from netsurgeon.pipeline.calibration.sweep import Calibration, SharedMoments
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.runtime.session import Runtime
@@ -297,10 +298,43 @@ def test_layers_that_read_the_same_value_share_their_moments(monkeypatch: pytest
         assert moments["q"] is moments["k"] is moments["v"]
         assert moments["r"] is not moments["q"]
     share: Callable[..., Any] = Calibration._shared_moments
-    monkeypatch.setattr(Calibration, "_shared_moments", lambda *given: share(*given[:-1], {}))
+    monkeypatch.setattr(Calibration, "_shared_moments", lambda *given: share(*given[:-1], SharedMoments(())))
     for together, apart in zip(shared, swept(), strict=True):
         assert apart["q"] is not apart["k"]
         for name in names:
             one, other = (moments[name].statistics(centred=True) for moments in (together, apart))
             np.testing.assert_array_equal(one.gram, other.gram)
             np.testing.assert_allclose(one.cross, other.cross, rtol=1e-5, atol=1e-6)
+
+
+def fan(readers: dict[str, str]) -> ir.Model:
+    """Layers side by side, by name; each reads one of x and functions of it: all of them are one segment."""
+    rng, values = np.random.default_rng(0), sorted(set(readers.values()))
+    nodes = [helper.make_node(value, ["x"], [f"{value} of x"]) for value in values]
+    nodes += [helper.make_node("MatMul", [f"{readers[name]} of x", f"{name}_w"], [name], name) for name in readers]
+    graph = helper.make_graph(
+        nodes,
+        "fan",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in readers],
+        [numpy_helper.from_array(rng.standard_normal((8, 8)).astype(np.float32), f"{name}_w") for name in readers],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [(("Relu", "Tanh", "Abs", "Neg", "Sigmoid", "Exp"), 1), (("Relu", "Tanh", "Relu", "Abs", "Neg", "Tanh"), 2)],
+    ids=["each reads another value", "some read the same"],
+)
+def test_moments_of_a_segment_live_until_their_last_reader_has_come(values: tuple[str, ...], most: int) -> None:
+    readers = {f"layer {at}": value for at, value in enumerate(values)}
+    alive, made = list[int](), list[weakref.ref[Any]]()
+    for _, moments in calibration(np.ones((64, 8), np.float32)).dense(fan(readers), list(readers)):
+        if all(reference() is not moments for reference in made):
+            made.append(weakref.ref(moments))
+        del moments
+        alive.append(sum(reference() is not None for reference in made))
+    assert len(alive) == len(values)
+    assert len(made) == len(set(values)), "of each value once"
+    assert max(alive) == most
