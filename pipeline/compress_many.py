@@ -25,6 +25,8 @@ MOST_JOBS = 64
 MOST_RETRIES = 100
 SOURCES, OF_ONE = ("model", "data", "test"), ("output", "report", "progress", "steps", "step_options")
 """Arguments of `compress` beside its options that a job has, and that it has not."""
+OF_WORKERS = ("cluster", "cluster_store")
+"""Options that do not count in a job which itself runs on a worker."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -86,7 +88,8 @@ def compress_many(
         out: folder of the results: `NAME/NAME.onnx` and `NAME/report.json` of each job, index.html and summary.json.
         cluster: where jobs run: "local:N" = N processes here; the address of a Dask scheduler, such as
             "tcp://host:8786", whose workers see models, data and `out` under the same paths; "module:function" that
-            gives a `distributed.Client`; None = in this process, one after the other.
+            gives a `distributed.Client`; None = in this process, one after the other. Where it is given, `cluster` and
+            `cluster_store` of a job do not count.
         retries: how often a job is begun again that has failed, unless what it made did not pass verification.
         progress: True = shown as suits where it runs; or a function that is called with stage, jobs done and jobs in
             all.
@@ -111,6 +114,8 @@ def run_jobs(
         InputError: as `compress_many`.
     """
     _check(jobs, out, retries)
+    if cluster is not None:
+        jobs = [_without_workers(job) for job in jobs]
     ended = []
     with open_executor(cluster) as executor:
         for result in _results(jobs, executor, retries):
@@ -120,6 +125,12 @@ def run_jobs(
     many = ManyCompressions(jobs=tuple(ended), page=None if page is None else str(page))
     write_text(as_json(many), out / SUMMARY)
     return many
+
+
+def _without_workers(job: Job) -> Job:
+    """A job on a worker has no workers of its own."""
+    arguments = {name: value for name, value in job.arguments.items() if name not in OF_WORKERS}
+    return dataclasses.replace(job, arguments=arguments)
 
 
 def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:

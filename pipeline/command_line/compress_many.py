@@ -86,7 +86,7 @@ def compress_many_command(
         raise InputError(f"{names.count(name)} recipes are called {name}: their results would share a folder")
     terminal.check_files({}, recipes, json_file)
     connect = functools.cache(_connected)  # once to each server, before anything is computed
-    read = [_job(recipe, out.absolute(), cluster, connect) for recipe in recipes]
+    read = [_job(recipe, out.absolute(), connect) for recipe in recipes]
     trackers = {job.name: tracker for job, tracker in read if tracker is not None}
     unlogged: list[str] = []
 
@@ -105,13 +105,8 @@ def compress_many_command(
         raise many.error()
 
 
-def _job(
-    recipe: Path, out: Path, cluster: str | None, connect: Callable[[str], Tracker | InputError]
-) -> tuple[Job, Tracker | None]:
-    """A recipe as a job, and where it is logged; one that cannot be read, or logged, is a job that fails.
-
-    A job on a worker has no workers of its own.
-    """
+def _job(recipe: Path, out: Path, connect: Callable[[str], Tracker | InputError]) -> tuple[Job, Tracker | None]:
+    """A recipe as a job, and where it is logged; one that cannot be read, or logged, is a job that fails."""
     from netsurgeon.pipeline.compress_many import with_absolute_paths
     from netsurgeon.pipeline.errors import InputError, NetsurgeonError
     from netsurgeon.pipeline.jobs import Job
@@ -128,8 +123,6 @@ def _job(
         return Job(name=recipe.stem, out=out, problem=InputError(f"{recipe}: {error.format_message()}")), None
     except NetsurgeonError as error:
         return Job(name=recipe.stem, out=out, problem=error), None
-    if cluster is not None:
-        values["cluster"] = values["cluster_store"] = None  # the job runs on one worker
     return Job(name=recipe.stem, out=out, arguments=with_absolute_paths(values)), tracker
 
 

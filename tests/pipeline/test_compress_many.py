@@ -125,6 +125,27 @@ def test_a_job_is_begun_again_as_often_as_is_said(
     assert result.exit_code == (1 if status == "failed" else 0)
 
 
+@pytest.mark.parametrize(("cluster", "kept"), [("local:1", None), (None, "local:1")])
+def test_a_job_on_a_worker_has_no_workers_of_its_own(
+    cluster: str | None, kept: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, Any]] = []
+
+    def run_job(job: Job) -> JobResult:
+        begun.append(dict(job.arguments))
+        return JobResult(name=job.name, status="done")
+
+    monkeypatch.setattr(module, "open_executor", lambda _: InProcess())
+    monkeypatch.setattr(module, "run_job", run_job)
+    monkeypatch.setattr(module, "_write_page", lambda *_: None)
+    compress_many({"one": {**SOURCES, "cluster": "local:1"}}, tmp_path / "python", cluster=cluster)
+    recipe = tmp_path / "one.toml"
+    recipe.write_text(f'{RECIPE}cluster = "local:1"\nsparsity = 0.5\n')
+    line = [] if cluster is None else ["--cluster", cluster]
+    assert run(["compress-many", str(recipe), "--out", str(tmp_path / "command"), *line]) == 0
+    assert [arguments.get("cluster") for arguments in begun] == [kept] * 2
+
+
 def test_a_verdict_is_not_asked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_job(job: Job) -> JobResult:
         return JobResult(name=job.name, status="failed", why="worse", exit_code=1, is_final=True)

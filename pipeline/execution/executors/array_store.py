@@ -26,7 +26,7 @@ _PROBE = np.arange(8, dtype=np.uint8)
 
 
 class UnseenStoreError(InputError):
-    """A file of the store is not to be read where it is needed, or not what was put there (exit code 2)."""
+    """A file of the store is not to be read where it is needed (exit code 2)."""
 
 
 class StoredArray(NamedTuple):
@@ -115,14 +115,15 @@ def read(*fields: Any) -> Array:
     """An array that was put into a store, mapped from its file, or from a file without a name that it is fetched to.
 
     Raises:
-        UnseenStoreError: it is not there, or not what was put there.
+        UnseenStoreError: it is not there, or cannot be read here.
+        InputError: it is not what was put there, which no other process would find otherwise.
     """
     stored = StoredArray(*fields)
     array = _arrays.get(stored)
     if array is None:
         try:
             array = _opened(stored)
-        except UnseenStoreError:
+        except InputError:
             raise
         except Exception as error:
             raise UnseenStoreError(
@@ -138,7 +139,7 @@ def _opened(stored: StoredArray) -> Array:
     flat = _mapped(stored.store, stored.digest)
     if (stored.store, stored.digest) not in _verified:
         if hashlib.sha256(flat.data).hexdigest() != stored.digest:
-            raise UnseenStoreError(
+            raise InputError(
                 f"{os.uname().nodename} reads something else from {stored.store}/{stored.digest} than what was sent: "
                 "remove that file, and give the same command again"
             )

@@ -14,6 +14,7 @@ from typing import Any
 
 import threadpoolctl
 
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution.executors.array_store import StoredArray, UnseenStoreError, read
 from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
@@ -165,6 +166,6 @@ def read_probe(probe: StoredArray) -> str:
     """Why this process cannot read what is sent to it through a store; empty if it can."""
     try:
         read(*probe)
-    except UnseenStoreError as error:
+    except InputError as error:
         return str(error)
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,12 @@ PATIENCE = 30.0
 FORMS = "local:N, tcp://HOST:PORT, tls://HOST:PORT, or module:function that gives a distributed.Client"
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,8})")
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://\S+")
+logger = logging.getLogger(__name__)
 _CLIENTS: dict[str, distributed.Client] = {}
 """By the name of the function that gave it. Dask closes their clusters when the process ends, but only those that
 somebody still has."""
+_had_workers: weakref.WeakSet[distributed.Client] = weakref.WeakSet()
+"""Those of functions whose first worker has come; one whose workers are all gone since gets no other by itself."""
 _ALLOWED_DEATHS = 20
 """Of workers on this machine in one task: processes that somebody ends are no fault of the task's."""
 
@@ -36,7 +40,8 @@ def open_executor(cluster: str | None, store: str | Path | None = None) -> Execu
     Args:
         cluster: "local:N" = N processes on this machine, of a thread each; the address of a scheduler;
             "module:function" = what the function gives, without arguments, a client of `distributed`, whose workers may
-            still wait in a queue, and which is not closed: it is taken again as long as it runs; None = this process.
+            still wait in a queue, and which is not closed: it is taken again as long as it runs and has workers; None =
+            this process.
         store: folder, or address of an object store, that large arrays travel through; None = the scheduler.
 
     Raises:
@@ -100,7 +105,9 @@ def _client(cluster: str, resources: contextlib.ExitStack) -> distributed.Client
         _wait_for_worker(client, cluster, PATIENCE)
         return client
     client = _client_of_function(cluster)
+    logger.info("cluster %s: waiting for its first worker", cluster)
     _wait_for_worker(client, cluster, None)  # its jobs may wait in a queue for hours
+    _had_workers.add(client)
     return client
 
 
@@ -135,10 +142,10 @@ def _reach(address: str, resources: contextlib.ExitStack) -> distributed.Client:
 
 
 def _client_of_function(name: str) -> distributed.Client:
-    """What a function gives, or has given before where that still runs: it stays open, as its cluster does."""
+    """What a function gives, or has given before where that is still of use: it stays open, as its cluster does."""
     import distributed
 
-    if name in _CLIENTS and _CLIENTS[name].status == "running":
+    if name in _CLIENTS and _is_of_use(_CLIENTS[name]):
         return _CLIENTS[name]
     function = import_function(name)
     try:
@@ -149,6 +156,11 @@ def _client_of_function(name: str) -> distributed.Client:
         raise InputError(f"{name} gives a {type(client).__name__}, expected a distributed.Client")
     _CLIENTS[name] = client
     return client
+
+
+def _is_of_use(client: distributed.Client) -> bool:
+    """Whether a client runs, and has workers or still waits for its first: theirs may be jobs whose time is over."""
+    return client.status == "running" and (client not in _had_workers or bool(client.scheduler_info()["workers"]))
 
 
 def _wait_for_worker(client: distributed.Client, cluster: str, seconds: float | None) -> None:

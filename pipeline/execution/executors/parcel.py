@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.executors.array_store import ArrayStore, Pickler, UnseenStoreError, origin
+from netsurgeon.pipeline.execution.executors.array_store import ArrayStore, Pickler, origin
 
 BESIDE = 5
 """The protocol of pickle from which arrays travel beside it."""
@@ -98,7 +98,7 @@ class _Packed:
     def value(self) -> Any:
         try:
             return pickle.loads(self.data, buffers=map(bytearray, self.arrays))
-        except UnseenStoreError:
+        except InputError:
             raise
         except Exception as error:
             why = f"{os.uname().nodename} cannot read what was sent to it ({type(error).__name__}: {error})"

@@ -91,6 +91,18 @@ def test_a_store_that_is_full_is_no_loss_of_the_cluster(
             executor.submit(np.sum, np.ones(1 << 18))
 
 
+def test_a_file_that_has_changed_is_no_fault_of_the_workers(two_workers: Executor, tmp_path: Path) -> None:
+    array, address = np.random.default_rng(1).random(1 << 18), f"file://{tmp_path}"
+    file = tmp_path / array_store.ArrayStore(address).keep(array).digest
+    changed = bytearray(file.read_bytes())
+    changed[17] ^= 1
+    file.write_bytes(changed)
+    with open_executor(two_workers.facts.scheduler, address) as executor:  # type: ignore[union-attr]
+        with pytest.raises(InputError, match=f"reads something else from {address}/{file.name} than what was sent"):
+            executor.submit(np.sum, array).result()
+        assert not executor.facts.lost  # type: ignore[union-attr]
+
+
 def test_a_client_that_stays_open_keeps_nothing_of_an_executor_that_was_closed(two_workers: Executor) -> None:
     with distributed.Client(two_workers.facts.scheduler, set_as_default=False) as client:  # type: ignore[union-attr]
         executor = on_dask.DaskExecutor(client, contextlib.ExitStack())

@@ -1,5 +1,6 @@
 """What `--cluster` takes, and the sentence for what it does not."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,21 +76,33 @@ def test_a_function_that_gives_no_client_is_told(
         open_executor("my_site_of_workers:client")
 
 
-def test_a_function_is_asked_for_one_client_as_long_as_that_runs(
+def test_a_function_is_asked_for_one_client_as_long_as_that_has_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
     (tmp_path / "site_of_one_client.py").write_text(
-        "import distributed\n\nclass Client(distributed.Client):\n    status = 'running'\n"
-        "    __init__ = __del__ = lambda _: None\n\ndef client():\n    return Client()\n\nother = client\n"
+        "import distributed\n\nclass Client(distributed.Client):\n    status, workers = 'running', {}\n"
+        "    __init__ = __del__ = lambda _: None\n    wait_for_workers = lambda *_, **__: None\n"
+        "    scheduler_info = lambda self: {'workers': self.workers}\n\n"
+        "def client():\n    return Client()\n\nother = client\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(opening, "_CLIENTS", {})
-    client: Any = opening._client_of_function("site_of_one_client:client")
-    assert opening._client_of_function("site_of_one_client:client") is client
-    assert opening._client_of_function("site_of_one_client:other") is not client
-    client.status = "closed"
-    assert opening._client_of_function("site_of_one_client:client") is not client
+
+    def opened(function: str = "client") -> Any:
+        return opening._client(f"site_of_one_client:{function}", contextlib.ExitStack())
+
+    queued = opening._client_of_function("site_of_one_client:client")
+    client = opened()
+    assert client is queued, "where the first worker is still waited for, nothing is queued again"
+    client.workers = {"tcp://10.0.0.1:1": {}}
+    assert opened() is client
+    assert opened("other") is not client
+    client.workers = {}  # the jobs have come to the end of their time
+    another = opened()
+    assert another is not client
+    another.workers, another.status = {"tcp://10.0.0.1:2": {}}, "closed"
+    assert opened() is not another
 
 
 def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
