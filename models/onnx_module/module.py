@@ -187,7 +187,8 @@ def _step(node: onnx.NodeProto, version: int, spent: tuple[str, ...]) -> Step:
     if node.op_type == "Cast":
         sample = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
         attributes["to"] = torch.from_numpy(sample).dtype
-    return Step(_full_name(node), node.name, tuple(node.input), tuple(node.output), spent, attributes)
+    names = tuple(node.input), tuple(node.output)
+    return Step(_full_name(node), node.name, *names, spent=spent, attributes=attributes)
 
 
 def _trained(graph: onnx.GraphProto, arrays: Mapping[str, npt.NDArray[Any]]) -> set[str]:
