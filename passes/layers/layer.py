@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -356,8 +357,8 @@ def exposed_name(node: ir.Node) -> str:
 def own_biases(layers: Iterable[Layer]) -> list[str]:
     """Names of the biases that only these layers have."""
     slots = [slot for layer in layers if (slot := layer.bias_slot()) is not None]
-    biases = [optional_input(*slot) for slot in slots]
-    return [value.name or "" for value in biases if value is not None and is_constant(value) and len(value.uses()) == 1]
+    biases = Counter(value for slot in slots if (value := optional_input(*slot)) is not None and is_constant(value))
+    return [value.name or "" for value, count in biases.items() if len(value.uses()) + value.is_graph_output() == count]
 
 
 def _copied_from(x: npt.NDArray[np.generic], rows: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

@@ -66,12 +66,10 @@ def prune_segments(
 ) -> Pruned:
     """Prune `current` in place, segment by segment, each on the activations that the segments before it left.
 
-    Columns that are gone are zeroed and the rest corrected, whatever the plan keeps.
-
     Args:
         dense: the model whose outputs are aimed at.
         current: a clone of it, pruned in place.
-        selection: layers that take part, and slices of them that are gone.
+        selection: layers that take part, and slices that are gone: zeroed whatever the plan keeps, the rest corrected.
         plan: weights that each layer keeps.
         calibration: inputs that layers are corrected on.
         options: method, damping and the type that weights are stored in.
@@ -110,7 +108,8 @@ def prune_segments(
             shared.take(solutions[name].shift)
         outcomes |= _outcomes(solutions, together.others, options.method)
         # Rounded before the next segment runs, whose layers then make up for the rounding as well.
-        roundings += round_to_stored(current, segment, options, grids=selection.integers.grids)
+        rounded = [*segment, *(layer for shared in sharing.values() for layer in shared.others)]
+        roundings += round_to_stored(current, rounded, options, grids=selection.integers.grids)
         if weight_file is not None:
             weight_file.take(layer.weight for layer in segment)
     return Pruned(outcomes, tuple(roundings), tuple(_warnings(dense, outcomes)))
@@ -246,14 +245,14 @@ def round_to_stored(
 
     Args:
         model: that has the layers.
-        layers: of a segment.
+        layers: of a segment, and those that share a weight with one of them; that is rounded once.
         options: what the weights are stored as.
         grids: names of layers whose integers are on a grid of their own, and that are left as they are.
     """
     layers = [layer for layer in layers if layer.name not in grids]
     stored_type: Values = "float32" if options.stored_values == "float32" else "float16"
     free = [layer.weight.name or "" for layer in layers if not has_scaled_rows(layer, options.stored_values)]
-    roundings = round_weights(model, free, stored_type)
+    roundings = round_weights(model, dict.fromkeys(free), stored_type)
     round_weights(model, own_biases(layers), stored_type)
     return roundings
 

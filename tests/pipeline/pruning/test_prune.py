@@ -142,6 +142,13 @@ def test_layers_that_share_a_weight_are_solved_together(biases: str) -> None:
     assert not [warning for warning in report.warnings if warning.code == "file-grew"]
 
 
+@pytest.mark.parametrize("biases", ["abc", "aaa", "aba"], ids=["own biases", "one bias", "two biases"])
+def test_biases_of_layers_that_share_a_weight_are_rounded_as_it_is(biases: str) -> None:
+    result = compress(sharing(biases), inputs(400), sparsity=0.5, damping=0.01, pack=False)
+    for array in weights_of(result.model).values():
+        np.testing.assert_array_equal(array, array.astype(np.float16).astype(np.float32))
+
+
 def test_solved_together_is_better_than_taking_the_weight_of_the_first() -> None:
     model, x = sharing(), inputs(400)
     together = compress(model, x, sparsity=0.5, damping=0.01, values="float32", pack=False)
