@@ -41,6 +41,12 @@ class FolderInUseError(InputError):
     code = "folder-in-use"
 
 
+class UnseenStoreError(InputError):
+    """A file of the store for workers is not to be read where it is needed (exit code 2)."""
+
+    code = "store-unseen"
+
+
 class CheckFailedError(NetsurgeonError):
     """A result did not pass verification and was not delivered (exit code 1)."""
 

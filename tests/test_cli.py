@@ -687,7 +687,9 @@ def test_what_is_no_file_is_not_read(desk: Desk, option: str, is_pipe: bool) -> 
         arguments += ["--speedup", "2"]
         arguments[arguments.index("--sparsity") : arguments.index("--sparsity") + 2] = []
     assert run(arguments) == 2
-    assert len(desk.capsys.readouterr().err.strip().splitlines()) == 1
+    *stages, error = desk.capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("error: ")
+    assert all(stage.startswith("[0:") for stage in stages)
     assert not list(desk.out.iterdir())
 
 

@@ -83,7 +83,7 @@ class RepairFacts:
         beyond = f"behind {', '.join(self.beyond)}, which PyTorch does not know,"
         count = sum(stretch.has_helped for stretch in self.stretches)
         stretches = counted(len(self.stretches), "stretch", "stretches")
-        tuned = f"{count} of {stretches} of layers were tuned" if self.stretches else "all stays"
+        tuned = f"of {stretches} of layers {count} gained" if self.stretches else "all stays"
         return f"{text}; {beyond} {tuned}"
 
     @property

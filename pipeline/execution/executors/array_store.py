@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netsurgeon.pipeline.atomic_write import replace_atomically
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import InputError, UnseenStoreError
 
 Array = npt.NDArray[Any]
 STORED_BYTES = 1 << 20
@@ -23,10 +23,6 @@ STORED_BYTES = 1 << 20
 _PLAIN = (np.ndarray, np.memmap)
 """Types of arrays that are their numbers and nothing else: a masked one, for example, has more."""
 _PROBE = np.arange(8, dtype=np.uint8)
-
-
-class UnseenStoreError(InputError):
-    """A file of the store is not to be read where it is needed (exit code 2)."""
 
 
 class StoredArray(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any
 
 import threadpoolctl
 
-from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.execution.executors.array_store import StoredArray, UnseenStoreError, read
+from netsurgeon.pipeline.errors import InputError, UnseenStoreError
+from netsurgeon.pipeline.execution.executors.array_store import StoredArray, read
 from netsurgeon.pipeline.execution.executors.executor import kind_of
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
 
@@ -52,6 +52,16 @@ class Origin:
     versions: Mapping[str, str]
     threads: int
     topic: str
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Arrive on a worker, before all else of a task.
+
+        The package is imported here, whole, by the thread that reads messages: where that thread imported one part of
+        it for a message while the thread of a task imported another for its arguments, each met modules that the other
+        had half initialised, and the worker ended.
+        """
+        importlib.import_module("netsurgeon.pipeline.compress")
+        self.__dict__.update(state)
 
 
 def run_as_there(origin: Origin, function: Callable[..., Any], *arguments: Parcel) -> Parcel:

@@ -166,7 +166,7 @@ def test_what_lies_behind_an_unknown_operator_is_repaired_too(place: str, layers
     assert stretch.has_helped
     assert facts.error_after < 0.95 * facts.error_before
     assert (facts.steps == stretch.steps) == (place == "x")
-    assert "1 of 1 stretches of layers were tuned" in str(facts)
+    assert "of 1 stretch of layers 1 gained" in str(facts)
     before, after = weights(plain.model), weights(repaired.model)
     matrices = [name for name, array in before.items() if array.ndim > 1]
     assert all(np.array_equal(before[name] == 0, after[name] == 0) for name in matrices)

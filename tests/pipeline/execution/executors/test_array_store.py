@@ -11,13 +11,12 @@ import pytest
 
 pytest.importorskip("cloudpickle")
 
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import InputError, UnseenStoreError
 from netsurgeon.pipeline.execution.executors import array_store
 from netsurgeon.pipeline.execution.executors.array_store import (
     ArrayStore,
     Pickler,
     StoredArray,
-    UnseenStoreError,
     read,
 )
 from netsurgeon.pipeline.execution.executors.parcel import Parcel
