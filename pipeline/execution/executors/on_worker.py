@@ -60,7 +60,9 @@ class Origin:
         it for a message while the thread of a task imported another for its arguments, each met modules that the other
         had half initialised, and the worker ended.
         """
-        importlib.import_module("netsurgeon.pipeline.compress")
+        package = importlib.import_module(__name__.partition(".")[0])
+        for name in package.__all__:  # each is imported when it is asked for
+            getattr(package, name)
         self.__dict__.update(state)
 
 
