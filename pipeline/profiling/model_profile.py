@@ -265,10 +265,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
-        names = [
-            line.partition(":")[2].strip() for line in cpus.read_text("utf-8").splitlines() if "model name" in line
-        ]
-        name = names[0] if names else name
+        lines = (line.partition(":") for line in cpus.read_text("utf-8").splitlines())
+        name = next((text.strip() for key, _, text in lines if "model name" in key), name)
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     return f"{name}, {counted(cores, 'core')}"
 

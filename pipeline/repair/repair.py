@@ -261,7 +261,7 @@ def _pair(job: RepairJob, floats: ir.Model | None) -> _Pair:
     (dense_part, beyond), (part, unknown) = (
         known_part(whole, OPERATORS, labels, feed) for whole in (job.dense, job.model)
     )
-    dense_names, names = ({value.name for value in known.graph.outputs} for known in (dense_part, part))
+    dense_names, names = ({value.name for value in model.graph.outputs} for model in (dense_part, part))
     if unknown != beyond or names != dense_names:
         raise CheckFailedError(f"PyTorch does not know {', '.join(unknown)}, which other values enter than before")
     patterns = {} if floats is None else integer_patterns(floats, job.model)

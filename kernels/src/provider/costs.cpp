@@ -55,7 +55,7 @@ Rates read_rates(const std::string& text, Isa isa) {
       {"dense_finished", &Rates::dense_finished},
       {"dense_calls", &Rates::dense_calls},
   };
-  std::unordered_set<std::string> given;
+  std::unordered_set<std::string> names;
   for (size_t at = text.find_first_not_of(' '); at != std::string::npos; at = text.find_first_not_of(' ', at)) {
     const size_t end = std::min(text.find(' ', at), text.size()), equals = std::min(text.find('=', at), end);
     const std::string name = text.substr(at, equals - at);
@@ -67,10 +67,10 @@ Rates read_rates(const std::string& text, Isa isa) {
       throw std::invalid_argument("netsurgeon-sparse: the option rates has '" + name +
                                   "', expected slots=250 dense=460 and the like, numbers above 0");
     rates.*member->second = rate;
-    given.insert(name);
+    names.insert(name);
     at = end;
   }
-  rates.measured |= given.contains("slots") && given.contains("dense");  // what the choice rests on
+  rates.measured |= names.contains("slots") && names.contains("dense");  // what the choice rests on
   return rates;
 }
 

@@ -103,8 +103,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 def origin(array: Array) -> StoredArray | None:
     """Where an array came from; None = from no store."""
-    known = _read.get(id(array))
-    return known[1] if known is not None and known[0]() is array else None
+    entry = _read.get(id(array))
+    return entry[1] if entry is not None and entry[0]() is array else None
 
 
 def read(*fields: Any) -> Array:
