@@ -138,7 +138,11 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
 def _line(rows: dict[str, Row], model: str, name: str) -> list[str]:
     row, before = rows[f"{model} {name}"], rows.get(f"{model} before", {})
     missed = _misses(rows, model, ("fast",) if name == "fast" else ("before", "now"))
-    reached = ("no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes") if name != "before" else ""
+    reached = "no: " + "; ".join(missed).replace("|", "\\|") if missed else "yes"
+    if name == "before":
+        reached = ""
+    elif name == "now" and not before:
+        reached = "not compared"
     if row["status"] != "ok":
         return [model, name, row["revision"], *[""] * 8, row["error"]]
     guide, test = row["guide"], row["test"]
