@@ -79,41 +79,31 @@ def choose_changes(samples: Samples, options: Options, dense: ir.Model, runtime:
     """
     if options.augment == "none" or not samples.batched:
         return Changes()
-    allowed = USUAL if options.augment == "auto" else frozenset(options.augment.split(","))
+    is_auto = options.augment == "auto"
+    allowed = USUAL if is_auto else frozenset(options.augment.split(","))
     feeds = list(itertools.islice(samples.batches(), LOOKED_AT))
-    pictures = {spec.name: axis for spec in samples.specs if (axis := _channels(feeds[0][spec.name])) is not None}
-    lengths, counts = _lengths(samples, options, dense, feeds) if "lengths" in allowed else ({}, ())
-    if lengths and not _run_shorter(feeds[0], Changes(lengths=lengths, counts=counts), dense, runtime):
-        lengths, counts = {}, ()
-    floats = [spec.name for spec in samples.specs if feeds[0][spec.name].dtype.kind == "f"]
-    noises = {
-        name: deviation
-        for name in floats
-        if "noise" in allowed and name not in pictures
-        if (deviation := _noise([feed[name] for feed in feeds], lengths.get(name, ()))) is not None
-    }
-    are_colours = all(feeds[0][name].shape[axis] == 3 for name, axis in pictures.items())
-    is_changed = bool(pictures) and not allowed.isdisjoint({"shift", "flip", "crop"})
-    return Changes(
-        shifts={
-            name: _shift(feeds[0][name], axis) if "shift" in allowed else 0
-            for name, axis in pictures.items()
-            if is_changed
-        },
-        channels_last=frozenset(name for name, axis in pictures.items() if axis == 3 and is_changed),
-        flip=bool(pictures) and "flip" in allowed and (are_colours or options.augment != "auto"),
-        crop=bool(pictures) and "crop" in allowed,
-        noises=noises,
-        lengths=lengths,
-        counts=counts,
-    )
+    changes = _of_sequences(samples, options, dense, feeds) if "lengths" in allowed else Changes()
+    if changes.lengths and not _run_shorter(feeds[0], changes, dense, runtime):
+        changes = Changes()
+    channels = {name: _channels(array) for name, array in feeds[0].items() if array.dtype.kind == "f"}
+    pictures = {name: axis for name, axis in channels.items() if axis is not None}
+    if pictures and allowed & {"shift", "flip", "crop"}:
+        are_colours = all(feeds[0][name].shape[axis] == 3 for name, axis in pictures.items())
+        changes = dataclasses.replace(
+            changes,
+            shifts={name: _shift(feeds[0][name], axis) if "shift" in allowed else 0 for name, axis in pictures.items()},
+            channels_last=frozenset(name for name, axis in pictures.items() if axis == 3),
+            flip="flip" in allowed and (are_colours or not is_auto),
+            crop="crop" in allowed,
+        )
+    others = channels.keys() - pictures.keys() if "noise" in allowed else ()
+    noises = {name: _noise([feed[name] for feed in feeds], changes.lengths.get(name, ())) for name in sorted(others)}
+    return dataclasses.replace(changes, noises={name: noise for name, noise in noises.items() if noise is not None})
 
 
 def _channels(array: npt.NDArray[Any]) -> int | None:
-    """The axis of a picture's channels, 1 or 3; None where a batch holds no pictures."""
-    if array.dtype.kind != "f" or array.ndim != 4:
-        return None
-    axis = next((axis for axis in (1, 3) if array.shape[axis] in (1, 3)), None)
+    """The axis of the channels of pictures, 1 or 3; None where a batch holds no pictures."""
+    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in (1, 3)), None)
     return axis if axis is not None and min(_sides(array, axis)) >= LEAST_SIDE else None
 
 
@@ -137,32 +127,25 @@ def _noise(arrays: Sequence[npt.NDArray[Any]], cut: Sequence[int]) -> npt.NDArra
     return np.asarray(NOISE * np.sqrt(squares[0] / count), np.float32)
 
 
-def _lengths(
-    samples: Samples, options: Options, dense: ir.Model, feeds: Sequence[Feed]
-) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Axes of inputs that run over the positions of sequences, and the inputs that say how many these are.
+def _of_sequences(samples: Samples, options: Options, dense: ir.Model, feeds: Sequence[Feed]) -> Changes:
+    """Cut the axes of inputs that run over the positions of sequences, and the inputs that say how many these are.
 
     These are axes that the model leaves open and calls like the axis of a mask, or that a count of each sample gives
-    the extent of. Where a mask excludes something, a part might be all excluded: then there are none.
+    the extent of. Where a mask excludes something, a part might be all excluded: then none is cut.
     """
     names = {
-        value.name or "": [getattr(size, "value", None) for size in value.shape or ()] for value in dense.graph.inputs
+        value.name: [getattr(size, "value", None) for size in value.shape or ()]
+        for value in dense.graph.inputs
+        if value.name in feeds[0]
     }
     masks = mask_inputs(samples.specs, options.mask, attention_masks(dense.graph))
     if samples.mask is not None or any(np.ptp(feed[mask.name]) for mask in masks for feed in feeds):
-        return {}, ()
-    called = {names[mask.name][1] for mask in masks}
-    counts = []
-    for spec in samples.specs:
-        own = _counted_axis(spec, names, feeds)
-        if own is not None:
-            called.add(own)
-            counts.append(spec.name)
-    axes = {
-        name: tuple(at for at, size in enumerate(sizes) if at and size is not None and size in called)
-        for name, sizes in names.items()
-    }
-    return {name: places for name, places in axes.items() if places}, tuple(counts)
+        return Changes()
+    counted = {spec.name: _counted_axis(spec, names, feeds) for spec in samples.specs}
+    counts = {name: size for name, size in counted.items() if size is not None}
+    called = {*counts.values(), *(names[mask.name][1] for mask in masks)} - {None}
+    axes = {name: tuple(at for at, size in enumerate(sizes) if at and size in called) for name, sizes in names.items()}
+    return Changes(lengths={name: places for name, places in axes.items() if places}, counts=tuple(counts))
 
 
 def _counted_axis(spec: InputSpec, names: Mapping[str, Sequence[str | None]], feeds: Sequence[Feed]) -> str | None:
