@@ -1,6 +1,7 @@
 """A second device without a GPU: on "meta", what CUDA refuses where tensors of both meet."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ MAY_MIX = ("aten::copy_", "aten::index")
 """What takes tensors of two devices: copies, and x[places] with places on the CPU."""
 
 
-class StrictDevice(TorchDispatchMode):
+class _StrictDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """PyTorch's own functions let some tensors on the CPU pass beside those on "meta"; on CUDA none does it."""
 
     def __torch_dispatch__(
@@ -24,6 +25,11 @@ class StrictDevice(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def strict_device() -> AbstractContextManager[Any]:
+    """Within it tensors on the CPU and on "meta" may not meet."""
+    return _StrictDevice()  # type: ignore[no-untyped-call]
+
+
 def _tensors(values: Any) -> Iterator[Tensor]:
     return (value for value in tree_leaves(values) if isinstance(value, Tensor))
 
@@ -31,5 +37,5 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 def values_on_another_device(module: Any, feed: Mapping[str, Tensor]) -> dict[str, Any]:
     """Of a module's outputs, run on "meta"."""
     module = module.to("meta")
-    with StrictDevice(), torch.no_grad():
+    with strict_device(), torch.no_grad():
         return dict(module.values({name: tensor.to("meta") for name, tensor in feed.items()}, module.outputs))

@@ -11,7 +11,7 @@ import torch
 from masked_models import encoder
 from onnx import helper
 from onnx_cases import RNG, difference, made, weight
-from strict_device import StrictDevice, values_on_another_device
+from strict_device import strict_device, values_on_another_device
 
 from netsurgeon.models.onnx_module.module import OnnxModule
 from netsurgeon.models.onnx_module.operators import OPERATORS
@@ -130,5 +130,5 @@ def test_an_encoder_with_a_mask_runs_on_another_device() -> None:
 
 
 def test_another_device_refuses_what_cuda_refuses() -> None:
-    with StrictDevice(), pytest.raises(RuntimeError, match="aten::mm takes tensors on cpu and meta"):
+    with strict_device(), pytest.raises(RuntimeError, match="aten::mm takes tensors on cpu and meta"):
         torch.zeros(2, 3, device="meta") @ torch.zeros(3, 2)

@@ -1,5 +1,7 @@
 """Pictures are moved and mirrored, other inputs get noise: the same for the same seed, and nothing else changes."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -86,7 +88,7 @@ def test_sequences_of_a_step_keep_the_same_share_from_their_start() -> None:
 
 def test_arrays_of_a_step_are_cut_short() -> None:
     augmentation = Augmentation(lengths={"ids": (1,)}, noises={"x": np.ones((1, 2), np.float32)})
-    feed = {"ids": np.arange(20).reshape(1, 20), "x": np.zeros((1, 20, 2), np.float32)}
+    feed: dict[str, Any] = {"ids": np.arange(20).reshape(1, 20), "x": np.zeros((1, 20, 2), np.float32)}
     arrays = augmented(augmentation, feed, seed=3, step=5, number=0)
     assert np.array_equal(arrays["ids"], augmentation.shortened(feed, 3, 5)["ids"])
     assert arrays["x"].shape == (1, 20, 2)
