@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netsurgeon.models.onnx_module.registry import Attributes, Inputs, Operator, given, operator, some
+from netsurgeon.models.onnx_module.registry import Attributes, Inputs, Operator, given, operator, some, together
 
 
 def _padded(x: Any, attributes: Attributes, kernel: Sequence[int], value: float = 0.0) -> tuple[Any, list[int]]:
@@ -65,9 +65,7 @@ def _conv_transpose(inputs: Inputs, attributes: Attributes) -> Any:
 
 @operator("Gemm")
 def _gemm(inputs: Inputs, attributes: Attributes) -> Any:
-    a, b, *rest = inputs
-    assert a is not None
-    assert b is not None
+    a, b, *rest = together(inputs)
     product = (a.T if attributes.get("transA") else a) @ (b.T if attributes.get("transB") else b)
     product = attributes.get("alpha", 1.0) * product
     return product if not rest or rest[0] is None else product + attributes.get("beta", 1.0) * rest[0]
@@ -76,7 +74,8 @@ def _gemm(inputs: Inputs, attributes: Attributes) -> Any:
 @operator("MatMul")
 def _mat_mul(inputs: Inputs, attributes: Attributes) -> Any:
     del attributes
-    return some(inputs[0]) @ some(inputs[1])
+    a, b = together(inputs)
+    return a @ b
 
 
 @operator("BatchNormalization")

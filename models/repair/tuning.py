@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -118,7 +120,8 @@ def tune(
         ValueError: no output can be compared, or the device is not there.
         RuntimeError: PyTorch cannot run a network on the device.
     """
-    with _deterministic():
+    place = find_device(device)
+    with _deterministic(), _as_on_the_cpu(place):
         run = _Run(
             network=network,
             dense=dense,
@@ -127,7 +130,7 @@ def tune(
             recipe=recipe,
             augmentation=augmentation,
             seed=seed,
-            device=find_device(device),
+            device=place,
         )
         tuned = run.tune(report, kept, keep)
     network.to("cpu")
@@ -157,6 +160,22 @@ def _deterministic() -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
         settings.fill_uninitialized_memory = were_filled
+
+
+@contextlib.contextmanager
+def _as_on_the_cpu(device: torch.device) -> Iterator[None]:
+    """Let CUDA compute as the CPU does, as far as it can: in float32, not in TF32, and in one order.
+
+    cuBLAS needs a workspace for one order, which has to be named before it is first used. Some operators have none;
+    what PyTorch would warn of each of them, that the same command may give other bytes, holds of CUDA as such.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        warnings.filterwarnings("ignore", message=".*deterministic", category=UserWarning)
+        yield
 
 
 @dataclasses.dataclass
@@ -250,6 +269,8 @@ class _Run:
         """One update from the feeds of a batch, one after the other in memory; weights are made once, for all."""
         self.network.train()
         optimizer.zero_grad()
+        if is_augmented:
+            feeds = [(self.augmentation.shortened(feed, self.seed, step), count) for feed, count in feeds]
         weights = self.network.weights()
         leaves = {name: value.detach().requires_grad_(value.requires_grad) for name, value in weights.items()}
         samples = sum(count for _, count in feeds)

@@ -235,10 +235,10 @@ EXAMPLES = (
         option("--keep-unread", is_flag=True, help="Keep neurons and channels that nothing reads after pruning."),
         option(
             "--augment",
-            type=click.Choice(notation.AUGMENTATIONS),
             default="auto",
             show_default=True,
-            help="How --repair varies the inputs.",
+            metavar="KINDS",
+            help=f"How --repair varies the inputs: auto, none, or some of {','.join(notation.AUGMENTATIONS)}.",
         ),
         option(
             "--device", default="auto", show_default=True, metavar="DEVICE", help="Where --repair runs: cpu or cuda."

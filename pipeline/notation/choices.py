@@ -9,8 +9,8 @@ VALUES = ("float32", "float16", "codebook")
 TABLES = ("auto", "float32", "float16", "int8", "int4")
 NAMES = ("auto", "readable", "short")
 """Of nodes that unpack weights."""
-AUGMENTATIONS = ("auto", "shift", "none")
-"""What is done to inputs while weights are repaired."""
+AUGMENTATIONS = ("shift", "flip", "crop", "noise", "lengths")
+"""What may be done to inputs while weights are repaired."""
 EFFORTS = ("fast", "full")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")

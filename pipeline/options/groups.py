@@ -93,8 +93,9 @@ class RepairOptions:
         repair: tune the remaining weights, without labels, towards the dense model's outputs and values inside, and
             integers behind their rounding; needs PyTorch. None = where a goal is searched for with `effort` "full", if
             PyTorch is there.
-        augment: how inputs are varied meanwhile: "auto" moves pictures and mirrors those in colour, "shift" mirrors
-            none, "none" leaves all as they are.
+        augment: how inputs are varied meanwhile: "auto" moves pictures, mirrors those in colour and adds noise to
+            other floats; "none" leaves all as they are; else what is allowed, with commas between: "shift", "flip" and
+            "crop" of pictures, "noise" on other floats, and "lengths" of sequences.
         device: where PyTorch runs: "cpu", "cuda", or "auto" for CUDA where there is any.
     """
 

@@ -98,7 +98,11 @@ class Options(
         _one_of("values", self.stored_values, notation.VALUES)
         _one_of("tables", self.tables, notation.TABLES)
         _one_of("names", self.names, notation.NAMES)
-        _one_of("augment", self.augment, notation.AUGMENTATIONS)
+        if self.augment not in ("auto", "none") and not set(self.augment.split(",")) <= set(notation.AUGMENTATIONS):
+            kinds = ",".join(notation.AUGMENTATIONS)
+            raise InputError(
+                f"augment is {self.augment!r}, expected auto, none, or some of {kinds}, with commas between"
+            )
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)

@@ -16,8 +16,9 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
+from netsurgeon.pipeline.repair.changes import Changes
 from netsurgeon.pipeline.repair.facts import StretchFacts
-from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds
+from netsurgeon.pipeline.repair.feeds import StepFeeds
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.known_part import nodes_in_front
 from netsurgeon.pipeline.repair.output_errors import OutputJudge

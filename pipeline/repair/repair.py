@@ -22,8 +22,9 @@ from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, RepairJob, tune_behind
+from netsurgeon.pipeline.repair.changes import choose_changes
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
-from netsurgeon.pipeline.repair.feeds import StepFeeds, choose_changes
+from netsurgeon.pipeline.repair.feeds import StepFeeds
 from netsurgeon.pipeline.repair.inner_values import inner_values
 from netsurgeon.pipeline.repair.known_part import known_part, nodes_in_front, unknown_operators
 from netsurgeon.pipeline.repair.output_errors import OutputJudge
@@ -113,7 +114,7 @@ def repair_model(
         model=model,
         layers=layers,
         feeds=StepFeeds(training, held_out, BATCH, options.seed),
-        changes=choose_changes(training, options.augment),
+        changes=choose_changes(training, options, dense, runtime),
         steps=repair_steps(samples.count, is_short=is_short),
         left_alone=left_alone,
         options=options,

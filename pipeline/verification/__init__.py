@@ -22,6 +22,7 @@ from netsurgeon.pipeline.verification.measures import (
     paired_proportion_ci,
     pool_folds,
 )
+from netsurgeon.pipeline.verification.padding import mask_inputs
 from netsurgeon.pipeline.verification.plausibility import examine_dense_model
 from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.validation import (
@@ -60,6 +61,7 @@ __all__ = [
     "labels_only_measure",
     "least_inputs",
     "lost_share",
+    "mask_inputs",
     "open_by_options",
     "open_inputs",
     "output_divergence",

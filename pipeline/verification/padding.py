@@ -97,7 +97,7 @@ def without_padding(
     Raises:
         InputError: no input has that name, or it is no mask.
     """
-    for spec in _masks(samples.specs, mask, attention_masks(source.model.graph)):
+    for spec in mask_inputs(samples.specs, mask, attention_masks(source.model.graph)):
         read = _Mask.read(samples, spec)
         if read is None and mask is not None:
             raise InputError(f"the input {spec.name!r} is not a mask: expected (batch, length) of zeros and ones")
@@ -106,7 +106,17 @@ def without_padding(
     return samples
 
 
-def _masks(specs: Sequence[InputSpec], mask: str | None, by_role: Collection[str]) -> list[InputSpec]:
+def mask_inputs(specs: Sequence[InputSpec], mask: str | None, by_role: Collection[str]) -> list[InputSpec]:
+    """Inputs that may be masks of positions.
+
+    Args:
+        specs: of all inputs.
+        mask: name of the one that is; None = those called like masks, and those of `by_role`; "none" = none.
+        by_role: names of those that mask attention.
+
+    Raises:
+        InputError: no input has that name.
+    """
     if mask == NO_MASK:
         return []
     if mask is not None:

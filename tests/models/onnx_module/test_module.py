@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
+from masked_models import encoder
 from onnx import helper
 from onnx_cases import RNG, difference, made, weight
+from strict_device import strict_device, values_on_another_device
 
 from netsurgeon.models.onnx_module.module import OnnxModule
 from netsurgeon.models.onnx_module.operators import OPERATORS
@@ -96,7 +99,36 @@ def test_constants_that_are_no_floats_meet_values_on_another_device() -> None:
         helper.make_node("Reshape", ["j", "to"], ["y"]),
     ]
     arrays = {"w": weight(5, 7), "places": np.arange(7)[None], "mask": np.arange(7) > 3, "to": np.array([-1])}
-    module = OnnxModule(made(nodes, arrays, (6, 5))).to("meta")
-    (output,) = [module.values({"x": torch.zeros(6, 5, device="meta")})["y"]]
-    assert output is not None
+    module = OnnxModule(made(nodes, arrays, (6, 5)))
+    output = values_on_another_device(module, {"x": torch.zeros(6, 5)})["y"]
     assert (output.device.type, output.shape) == ("meta", (49,))
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_products_of_what_is_made_on_the_cpu_meet_values_on_another_device(operator: str) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("Range", ["zero", "four", "one"], ["places"]),  # as positions that turn queries and keys
+        helper.make_node("Cast", ["places"], ["floats"], to=1),
+        helper.make_node("Unsqueeze", ["floats", "one_axis"], ["column"]),
+        helper.make_node(operator, ["column", "row"], ["angles"]),
+        helper.make_node("Concat", ["h", "angles"], ["y"], axis=0),
+    ]
+    arrays = {"w": weight(5, 7), "row": weight(1, 7), "one_axis": np.array([1])}
+    arrays |= {name: np.array(value) for name, value in (("zero", 0), ("four", 4), ("one", 1))}
+    assert difference(nodes, arrays, (6, 5), 17) < 1e-5
+    module = OnnxModule(made(nodes, arrays, (6, 5)))
+    output = values_on_another_device(module, {"x": torch.zeros(6, 5)})["y"]
+    assert (output.device.type, output.shape) == ("meta", (10, 7))
+
+
+def test_an_encoder_with_a_mask_runs_on_another_device() -> None:
+    module = OnnxModule(ir.to_proto(encoder()))
+    outputs = values_on_another_device(module, dict.fromkeys(module.inputs, torch.ones(2, 5, dtype=torch.int64)))
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"states": (2, 5, 8), "embedding": (2, 8)}
+    assert {output.device.type for output in outputs.values()} == {"meta"}
+
+
+def test_another_device_refuses_what_cuda_refuses() -> None:
+    with strict_device(), pytest.raises(RuntimeError, match="aten::mm takes tensors on cpu and meta"):
+        torch.zeros(2, 3, device="meta") @ torch.zeros(3, 2)

@@ -1,5 +1,7 @@
 """Pictures are moved and mirrored, other inputs get noise: the same for the same seed, and nothing else changes."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -46,3 +48,47 @@ def test_arrays_of_a_step_are_augmented_as_its_tensors_are() -> None:
     tensors = augmentation({"x": pictures()}, seed_of_step(3, 5, 1))
     assert arrays["x"].flags.c_contiguous
     assert np.array_equal(arrays["x"], tensors["x"].numpy())
+
+
+def test_a_part_of_each_picture_is_enlarged_to_the_whole() -> None:
+    rows = torch.linspace(0.0, 1.0, 64).view(1, 1, 64, 1).expand(200, 1, 64, 64)
+    ramps = torch.cat([rows, rows.transpose(2, 3)], 1)
+    cropped = Augmentation(shifts={"x": 0}, crop=True)({"x": ramps}, 1)["x"]
+    assert cropped.shape == ramps.shape
+    lowest, highest = (cropped.flatten(2).amin(2), cropped.flatten(2).amax(2))
+    sides = highest - lowest
+    assert float(sides.min()) > 0.8 * 0.97
+    assert float(sides.max()) <= 1.0
+    torch.testing.assert_close(sides[:, 0], sides[:, 1], atol=0.02, rtol=0.0)
+    assert float((lowest[:, 0] - lowest[:, 1]).abs().max()) > 0.05
+    slopes = cropped[:, 0, 2:-2, 0].diff(dim=1)
+    torch.testing.assert_close(slopes, slopes.mean(1, keepdim=True).expand_as(slopes), atol=1e-4, rtol=0.0)
+
+
+def test_sequences_of_a_step_keep_the_same_share_from_their_start() -> None:
+    augmentation = Augmentation(lengths={"ids": (1,), "mask": (2, 3)}, counts=("count",))
+    feeds = [
+        {"ids": np.arange(size)[None], "mask": np.ones((1, 1, size, size)), "count": np.array([size])}
+        for size in (20, 40)
+    ]
+    shares = []
+    for step in range(50):
+        short, long = (augmentation.shortened(feed, 3, step) for feed in feeds)
+        size = short["ids"].shape[1]
+        assert np.array_equal(short["ids"], feeds[0]["ids"][:, :size])
+        assert short["mask"].shape == (1, 1, size, size)
+        assert short["count"].tolist() == [size]
+        assert long["ids"].shape[1] in (2 * size, 2 * size - 1)
+        shares.append(size / 20)
+    assert min(shares) >= 0.5
+    assert len(set(shares)) > 5
+    assert not augmentation.is_empty
+    assert Augmentation().shortened(feeds[0], 3, 1) is feeds[0]
+
+
+def test_arrays_of_a_step_are_cut_short() -> None:
+    augmentation = Augmentation(lengths={"ids": (1,)}, noises={"x": np.ones((1, 2), np.float32)})
+    feed: dict[str, Any] = {"ids": np.arange(20).reshape(1, 20), "x": np.zeros((1, 20, 2), np.float32)}
+    arrays = augmented(augmentation, feed, seed=3, step=5, number=0)
+    assert np.array_equal(arrays["ids"], augmentation.shortened(feed, 3, 5)["ids"])
+    assert arrays["x"].shape == (1, 20, 2)

@@ -1,6 +1,7 @@
 """A repair ends at its start or below, keeps zeros and what is frozen, and goes on to the same bytes after a stop."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from repaired_networks import HalfOfEach, HalfOfThem, Inputs, OneByOne, perceptr
 from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
 from netsurgeon.models.repair import Augmentation, Recorded, RepairRecipe, Tuned, outputs_of, tune
 from netsurgeon.models.repair.state import RepairState
-from netsurgeon.models.repair.tuning import _Run
+from netsurgeon.models.repair.tuning import _as_on_the_cpu, _Run
 
 Array = NDArray[Any]
 RECIPE = RepairRecipe(steps=60, warm_up=5, looks=6, rate=0.05)
@@ -59,6 +60,21 @@ def test_settings_of_pytorch_come_back() -> None:
     repaired(RepairRecipe(steps=2), report=lambda done, count: seen.add(settings()))
     assert seen == {(True, False)}
     assert settings() == usual
+
+
+def test_cuda_computes_in_float32_and_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    was = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
+    with _as_on_the_cpu(torch.device("cpu")):
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        assert torch.backends.cudnn.allow_tf32 == was[0]
+    with _as_on_the_cpu(torch.device("cuda:0")):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == (False, True)
+        warnings.warn("this does not have a deterministic implementation", UserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="another"):
+            warnings.warn("another", UserWarning, stacklevel=1)
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == was
 
 
 class WithDenseValues(Inputs):

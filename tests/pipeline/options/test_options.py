@@ -35,6 +35,8 @@ from netsurgeon.pipeline.runtime.providers import channel_block
         ({"save": "bytes"}, "save is 'bytes', expected one of parameters, macs"),
         ({"round_to": 0}, "round-to is 0, expected 1 or more"),
         ({"method": "guess"}, "method is 'guess', expected one of"),
+        ({"augment": "auto,flip"}, "augment is 'auto,flip', expected auto, none, or some of shift,flip,crop,noise,len"),
+        ({"augment": ""}, "augment is '', expected auto, none, or some of"),
         ({"values": "int8"}, "values is 'int8', expected one of float32, float16, codebook"),
         ({"damping": 0.0}, "damping is 0.0, expected a number above 0 and up to 10"),
         ({"damping": float("inf")}, "damping is inf"),

@@ -1,4 +1,4 @@
-"""Steps take all inputs of an epoch in an order of its own; what is done to them follows from what they are."""
+"""Steps take all inputs of an epoch in an order of its own."""
 
 import itertools
 from typing import Any
@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netsurgeon.pipeline.data import InputSpec, PictureOptions, Samples, open_samples
-from netsurgeon.pipeline.repair.feeds import Changes, StepFeeds, choose_changes
-
-FLOAT = np.dtype(np.float32)
+from netsurgeon.pipeline.data import InputSpec, Samples, open_samples
+from netsurgeon.pipeline.repair.feeds import StepFeeds
 
 
-def samples(*shape: int, count: int = 40, dtype: Any = np.float32, **options: Any) -> Samples:
-    data = np.arange(count * int(np.prod(shape, dtype=int))).reshape(count, *shape).astype(dtype)
-    return open_samples({"x": data}, [InputSpec("x", np.dtype(dtype), (None, *shape))], **options)
+def samples(*shape: int, count: int = 40, **options: Any) -> Samples:
+    data = np.arange(count * int(np.prod(shape, dtype=int))).reshape(count, *shape).astype(np.float32)
+    return open_samples({"x": data}, [InputSpec("x", data.dtype, (None, *shape))], **options)
 
 
 def feeds(batch: int = 16, seed: int = 0) -> StepFeeds:
@@ -50,41 +48,3 @@ def test_mirrored_samples_are_fed_twice() -> None:
     step = next(StepFeeds(pictures, pictures, 16, 0).steps(0))
     assert [count for _, count in step] == [8, 8]
     assert np.array_equal(step[0][0]["x"], step[1][0]["x"][..., ::-1])
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype", "augment", "changes"),
-    [
-        ((3, 32, 32), np.float32, "auto", Changes(shifts={"x": 4}, flip=True)),
-        ((3, 32, 32), np.float32, "shift", Changes(shifts={"x": 4})),
-        ((3, 32, 32), np.float32, "none", Changes()),
-        ((1, 28, 28), np.float32, "auto", Changes(shifts={"x": 3})),
-        ((224, 224, 3), np.float32, "auto", Changes(shifts={"x": 16}, channels_last=frozenset({"x"}), flip=True)),
-        ((12,), np.int64, "auto", Changes()),
-    ],
-)
-def test_what_is_done_suits_the_inputs(shape: tuple[int, ...], dtype: Any, augment: str, changes: Changes) -> None:
-    assert choose_changes(samples(*shape, count=2, dtype=dtype), augment) == changes
-
-
-def test_floats_that_are_no_pictures_get_noise() -> None:
-    rng = np.random.default_rng(0)
-    x = (rng.standard_normal((64, 2)) * [1.0, 1000.0]).astype(np.float32)
-    mask = (rng.random((64, 4)) < 0.5).astype(np.float32)
-    specs = [InputSpec("x", FLOAT, (None, 2)), InputSpec("mask", FLOAT, (None, 4))]
-    noises = choose_changes(open_samples({"x": x, "mask": mask}, specs), "auto").noises
-    assert set(noises) == {"x"}
-    np.testing.assert_allclose(noises["x"], 0.1 * x.std(axis=0), rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (Changes(), "none"),
-        (Changes(shifts={"x": 4}, flip=True), "pictures moved by up to 4 pixels, half of them mirrored"),
-        (Changes(noises={"x": np.ones(2, np.float32)}), "noise of 0.1 standard deviations"),
-    ],
-)
-def test_what_is_done_is_said(changes: Changes, words: str) -> None:
-    assert str(changes) == words
-    assert PictureOptions().mirror is False

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from masked_models import encoder, padded, sentences
+from masked_models import encoder, padded, sentences, unpadded
 from perceptron_models import built, random
 from searched_models import labelled, small_network
 from trimmable_models import pictures, residual_network
@@ -307,6 +307,15 @@ def test_positions_that_a_mask_excludes_are_not_learnt() -> None:
     assert facts.has_helped
     arrays, others = (weights(result.model) for result in results)
     assert all(np.allclose(array, others[name], atol=1e-5) for name, array in arrays.items())
+
+
+def test_sequences_may_be_cut_short_while_weights_are_tuned() -> None:
+    options: dict[str, Any] = {"sparsity": 0.6, "repair": True, "device": "cpu", **FAST}
+    result = compress(encoder(), unpadded(sentences(200)), augment="lengths", **options)
+    facts = result.report.repair
+    assert facts is not None
+    assert facts.augmentation == "sequences cut short"
+    assert facts.has_helped
 
 
 @pytest.fixture
