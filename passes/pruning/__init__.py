@@ -5,6 +5,20 @@ from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, RemovedSlic
 from netsurgeon.passes.pruning.layer_problem import LayerProblem, bias_shift, has_scaled_rows, solve_layer
 from netsurgeon.passes.pruning.patterns import TILE_PATTERNS, LayerPattern, SharePattern, TilePattern, read_pattern
 from netsurgeon.passes.pruning.prune_weights import PruneWeights
+from netsurgeon.passes.pruning.row_blocks import (
+    first_round,
+    is_solved_in_rows,
+    joined_rows,
+    next_round,
+    penalised_hessian,
+    refit_system,
+    refitted_rows,
+    rounds_of,
+    rows_of_layer,
+    set_up_wide_layer,
+    steps_of_rows,
+    tasks_of_rows,
+)
 
 __all__ = [
     "TILE_PATTERNS",
@@ -19,7 +33,19 @@ __all__ = [
     "Solution",
     "TilePattern",
     "bias_shift",
+    "first_round",
     "has_scaled_rows",
+    "is_solved_in_rows",
+    "joined_rows",
+    "next_round",
+    "penalised_hessian",
     "read_pattern",
+    "refit_system",
+    "refitted_rows",
+    "rounds_of",
+    "rows_of_layer",
+    "set_up_wide_layer",
     "solve_layer",
+    "steps_of_rows",
+    "tasks_of_rows",
 ]

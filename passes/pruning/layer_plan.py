@@ -42,6 +42,10 @@ class LayerPlan:
     grid: IntegerGrid | None = dataclasses.field(default=None, compare=False)
     keeps_bias: bool = False
 
+    def live(self, size: int) -> int:
+        """Weights of a layer of that size which trimming leaves."""
+        return self.removed_slices.live if self.removed_slices else size
+
 
 @dataclasses.dataclass(frozen=True)
 class RemovedSlices:
