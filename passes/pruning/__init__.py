@@ -7,7 +7,6 @@ from netsurgeon.passes.pruning.patterns import TILE_PATTERNS, LayerPattern, Shar
 from netsurgeon.passes.pruning.prune_weights import PruneWeights
 from netsurgeon.passes.pruning.row_blocks import (
     first_round,
-    is_solved_in_rows,
     joined_rows,
     next_round,
     penalised_hessian,
@@ -15,9 +14,9 @@ from netsurgeon.passes.pruning.row_blocks import (
     refitted_rows,
     rounds_of,
     rows_of_layer,
+    rows_of_tasks,
     set_up_wide_layer,
     steps_of_rows,
-    tasks_of_rows,
 )
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "bias_shift",
     "first_round",
     "has_scaled_rows",
-    "is_solved_in_rows",
     "joined_rows",
     "next_round",
     "penalised_hessian",
@@ -44,8 +42,8 @@ __all__ = [
     "refitted_rows",
     "rounds_of",
     "rows_of_layer",
+    "rows_of_tasks",
     "set_up_wide_layer",
     "solve_layer",
     "steps_of_rows",
-    "tasks_of_rows",
 ]

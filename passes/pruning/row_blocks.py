@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,28 +59,30 @@ class Rows:
     steps: int
 
 
-def is_solved_in_rows(problem: LayerProblem) -> bool:
-    """Whether a layer is so wide that its rows are solved in tasks: by shape and plan alone."""
-    plan, shape = problem.plan, problem.layer.values.shape
-    is_chosen = plan.method in ("auto", "admm") and not plan.keep_zeros
-    return is_chosen and plan.keep < plan.live(problem.layer.values.size) and solvers.row_blocks(*shape) is not None
+def rows_of_tasks(problem: LayerProblem, cores: int) -> list[list[slice]]:
+    """Blocks of rows for each task that a layer is solved in; none where its rows cannot be solved in tasks.
+
+    Shape and plan say what the blocks are, and so what the bits are, whichever of them a task has.
+
+    Args:
+        problem: of the layer.
+        cores: of a worker, each of which works on a block at a time.
+    """
+    plan, values = problem.plan, problem.layer.values
+    is_chosen = plan.method in ("auto", "admm") and not plan.keep_zeros and plan.keep < plan.live(values.size)
+    return blocks_of_tasks(values.shape, cores) if is_chosen else []
 
 
-def tasks_of_rows(problem: LayerProblem) -> int:
-    """Tasks that the rows of such a layer are solved in."""
-    return len(_rows_of_tasks(problem.layer.values.shape))
+def blocks_of_tasks(shape: tuple[int, ...], cores: int) -> list[list[slice]]:
+    """The same for a layer of this shape, of which a part goes."""
+    blocks = solvers.row_blocks(*shape) or []
+    size = max(cores, -(-len(blocks) // MOST_TASKS))
+    return [blocks[start : start + size] for start in range(0, len(blocks), size)]
 
 
 def rounds_of(problem: LayerProblem) -> Iterator[bool]:
     """The rounds of such a layer at most: whether a penalty begins with each."""
-    return solvers.schedule_of(*problem.layer.values.shape, problem.plan.effort).rounds()
-
-
-def _rows_of_tasks(shape: tuple[int, ...]) -> list[list[slice]]:
-    """Blocks of rows of each task."""
-    blocks = solvers.row_blocks(*shape) or []
-    size = -(-len(blocks) // MOST_TASKS)
-    return [blocks[start : start + size] for start in range(0, len(blocks), size)]
+    return solvers.schedule_of(problem.layer.values.shape, problem.plan.effort).rounds()
 
 
 def set_up_wide_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> WideLayer | Solution:
@@ -104,10 +106,9 @@ def _unless_left_alone(function: Callable[..., Result]) -> Callable[..., Result 
 
 
 @_unless_left_alone
-def rows_of_layer(layer: WideLayer, number: int) -> Rows:
-    """The rows of a task."""
-    choice, parts = layer.choice, _rows_of_tasks(layer.choice.shifted.shape)[number]
-    rows = slice(parts[0].start, parts[-1].stop)
+def rows_of_layer(layer: WideLayer, parts: Sequence[slice]) -> Rows:
+    """The rows of a task, in blocks that follow one another."""
+    choice, rows = layer.choice, slice(parts[0].start, parts[-1].stop)
     return Rows(
         blocks=[RowBlock.of(choice, part, choice.shifted) for part in parts],
         target=layer.set_up.equations.target[:, rows],

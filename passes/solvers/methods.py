@@ -10,6 +10,7 @@ up of that branch's error.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -151,14 +152,14 @@ def _supports(
 
 def choice_of_support(problem: Problem, keep: int, pattern: Pattern | None, effort: Effort) -> admm.Choice:
     """What ADMM starts from."""
-    schedule = schedule_of(*problem.weight.shape, effort)
+    schedule = schedule_of(problem.weight.shape, effort)
     hessian = admm.scaled(problem.hessian, schedule, problem.weight.shape[1])
     return admm.Choice.of(problem.weight, hessian, keep, pattern, schedule)
 
 
-def schedule_of(groups: int, rows: int, columns: int, effort: Effort) -> admm.Schedule:
-    """That of ADMM for a layer of this shape."""
-    work = groups * rows * columns**2
+def schedule_of(shape: tuple[int, ...], effort: Effort) -> admm.Schedule:
+    """That of ADMM for a layer of this shape (groups, rows, columns)."""
+    work, columns = math.prod(shape) * shape[-1], shape[-1]
     if effort == "hasty" and columns > ITERATED_COLUMNS:
         return admm.HASTY
     if effort == "full" and work <= SLOW_WORK:

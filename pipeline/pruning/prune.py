@@ -22,7 +22,7 @@ from netsurgeon.passes.pruning import (
     PruneWeights,
     Solution,
     has_scaled_rows,
-    is_solved_in_rows,
+    rows_of_tasks,
     solve_layer,
 )
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
@@ -138,8 +138,9 @@ def begin_solving(
     begun: dict[str, Pending[Solution]] = {}
     for layer in (layer for layer in layers if layer.name in moments):
         problem, of_layer = LayerProblem.of(layer, plans[layer.name]), moments[layer.name]
-        if is_solved_in_rows(problem) and not executor.is_here:  # here the rows share all cores in one task
-            begun[layer.name] = begin_solving_rows(executor, problem, of_layer, seed)
+        parts = [] if executor.is_here else rows_of_tasks(problem, solvers.allowed_cores())
+        if len(parts) > 1:
+            begun[layer.name] = begin_solving_rows(executor, problem, parts, of_layer, seed)
         else:
             begun[layer.name] = executor.start(solve_layer, problem, of_layer, seed, about=layer.name)
     return begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from netsurgeon.passes.pruning import (
     LayerMoments,
@@ -18,13 +19,17 @@ from netsurgeon.passes.pruning import (
     rows_of_layer,
     set_up_wide_layer,
     steps_of_rows,
-    tasks_of_rows,
 )
+from netsurgeon.passes.solvers import Floats
 from netsurgeon.pipeline.execution import Executor, Pending
 
 
 def begin_solving_rows(
-    executor: Executor, problem: LayerProblem, moments: Pending[LayerMoments], seed: int
+    executor: Executor,
+    problem: LayerProblem,
+    parts: Sequence[Sequence[slice]],
+    moments: Pending[LayerMoments],
+    seed: int,
 ) -> Pending[Solution]:
     """Let the rows of a layer be solved side by side, to the same bits as by `solve_layer`.
 
@@ -33,23 +38,24 @@ def begin_solving_rows(
 
     Args:
         executor: where the tasks run.
-        problem: of a layer for which `is_solved_in_rows`.
+        problem: of a wide layer.
+        parts: blocks of rows for each task, see `rows_of_tasks`.
         moments: of its input.
         seed: of the rows sampled to choose the damping.
     """
     about = problem.layer.name
     start = functools.partial(executor.submit, about=about)
     layer = start(set_up_wide_layer, problem, moments, seed)
-    numbers = range(tasks_of_rows(problem))
-    rows = executor.submit_all(rows_of_layer, [(layer, number) for number in numbers], about=about)
-    shifted, of_round = [None for _ in numbers], start(first_round, layer)
+    rows = executor.submit_all(rows_of_layer, [(layer, blocks) for blocks in parts], about=about)
+    shifted: Sequence[Pending[Floats | None] | None] = [None for _ in parts]
+    of_round = start(first_round, layer)
     for begins in rounds_of(problem):
         if begins:
             begun, penalised = of_round, start(penalised_hessian, layer, of_round)
-        calls = [(rows[number], shifted[number], of_round, penalised) for number in numbers]
-        shifted = executor.submit_all(steps_of_rows, calls, about=about)
+        steps = [(*of_task, of_round, penalised) for of_task in zip(rows, shifted, strict=True)]
+        shifted = executor.submit_all(steps_of_rows, steps, about=about)
         of_round = start(next_round, layer, of_round, begun, *shifted)
     system = start(refit_system, layer)
-    calls = [(rows[number], shifted[number], of_round, system) for number in numbers]
-    solved = executor.submit_all(refitted_rows, calls, about=about)
+    refits = [(*of_task, of_round, system) for of_task in zip(rows, shifted, strict=True)]
+    solved = executor.submit_all(refitted_rows, refits, about=about)
     return start(joined_rows, layer, *solved)
