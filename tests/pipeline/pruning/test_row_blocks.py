@@ -111,7 +111,7 @@ def test_a_hessian_without_a_factor_names_layer_and_damping(
         raise FactorizationError("it is not positive definite")
 
     monkeypatch.setattr(admm, "_factor", fail)
-    with pytest.raises(FactorizationError, match="layer 'wide', damping 0[.]01: it is not positive definite"):
+    with pytest.raises(FactorizationError, match=r"layer 'wide', damping 0\.01: it is not positive definite"):
         solved_in_rows(Elsewhere(), wide_problem(), moments)
 
 
