@@ -251,7 +251,7 @@ class _Paper:
                 ),)
                 for start, before, count in zip(starts, shifted, counts, strict=True)
             ]  # fmt: skip
-            needs = tuple(dict.fromkeys((layer, of_round, begun, *(need for (need,) in shifted))))
+            needs = (layer, of_round, begun, *(need for (need,) in shifted))
             of_round = task("next_round", needs, rows * columns // 8, work.choice)
         system = task("refit_system", (layer,), FLOAT * columns**2, 0.0)
         refits = [
