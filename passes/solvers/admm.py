@@ -330,9 +330,9 @@ class RowBlock:
 def support(choice: Choice) -> tuple[Mask, Floats]:
     """Mask (groups, rows, columns) of the weights that stay over the layer, as many as their pattern allows.
 
-    Beside it the weights that the last step has left on it, close to the best ones.
+    Beside it the weights that the last step has left on it, close to the best ones, in place of `choice.shifted`.
     """
-    shifted, parts = choice.shifted.copy(), row_blocks(*choice.shifted.shape)
+    shifted, parts = choice.shifted, row_blocks(*choice.shifted.shape)
     whole = RowBlock.of(choice, np.s_[:], shifted, choice.keep)
     blocks = [RowBlock.of(choice, rows, shifted) for rows in parts or ()]
     of_round = begun = choice.first_round()
