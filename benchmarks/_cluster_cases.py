@@ -153,6 +153,7 @@ class Scenario:
         workers: numbers of them.
         bandwidths: of links, bytes a second.
         cores: how many times as fast as one core a worker is.
+        threads: cores that it has.
         is_bound: whether it must reach SPEED_UP.
     """
 
@@ -166,6 +167,7 @@ class Scenario:
     workers: tuple[int, ...] = (1, 4, 16, 64, 256)
     bandwidths: tuple[float, ...] = (GIGABIT, 10 * GIGABIT, 100 * GIGABIT)
     cores: float = 1.0
+    threads: int = 1
     is_bound: bool = False
 
     def cluster(self, workers: int, bandwidth: float, costs: Costs) -> Cluster:
@@ -186,6 +188,6 @@ SCENARIOS = (
     Scenario("615 M decoder, 4,096 sequences", "decoder", shape=LARGE.shape, inputs=SEQUENCES, shard=SHARD_OF_TOKENS),
     Scenario(
         "7 B decoder, 4,096 sequences, workers of 16 cores", "decoder", shape=SEVEN_BILLION, inputs=SEQUENCES,
-        shard=SHARD_OF_TOKENS, workers=FEW_WORKERS, cores=CORES_OF_SIXTEEN,
+        shard=SHARD_OF_TOKENS, workers=FEW_WORKERS, cores=CORES_OF_SIXTEEN, threads=16,
     ),
 )  # fmt: skip

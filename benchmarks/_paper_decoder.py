@@ -5,7 +5,7 @@ and value, of the output projection, of gate and up, and of down, and behind all
 sweep error curves are measured, then come sensitivities, and in a sweep of the dense and the current model layers are
 solved. So is how much each of its tasks works: the run of a segment takes multiply-adds as its weights and tokens are,
 a sum of moments as its rows and columns² are, a solve as rows x columns² are. What a multiply-add takes is measured,
-for each kind of work.
+for each kind of work. The rows of wide layers are solved in tasks, which share the seconds of the solve by their work.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from _decoder import TOKENS, Shape
+from _solve_work import SOLVING, SolveWork
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
 
+from netsurgeon.passes.pruning.row_blocks import blocks_of_tasks
 from netsurgeon.pipeline.calibration.row_moments import FEW_OUTPUTS
 from netsurgeon.pipeline.calibration.sweep import MOST_ROWS, Calibration
 from netsurgeon.pipeline.execution import Executor
@@ -95,7 +97,7 @@ class _Segment:
         return self.weights() + (2 * TOKENS * shape.width if self.attends else 0)
 
 
-def paper_graph(shape: Shape, sequences: int, shard: int, rates: Rates) -> TaskGraph:
+def paper_graph(shape: Shape, sequences: int, shard: int, rates: Rates, cores: int = 1) -> TaskGraph:
     """What `compress --cluster` would do to a decoder.
 
     Args:
@@ -103,8 +105,9 @@ def paper_graph(shape: Shape, sequences: int, shard: int, rates: Rates) -> TaskG
         sequences: of TOKENS tokens, that calibrate.
         shard: sequences in a shard.
         rates: what work takes.
+        cores: of a worker, so many blocks of a wide layer's rows are in a task.
     """
-    return _Paper(shape, sequences, shard, rates).built()
+    return _Paper(shape, sequences, shard, rates, cores).built()
 
 
 def measured_rates(graph: TaskGraph, shape: Shape, sequences: int, share: float) -> Rates:
@@ -123,7 +126,7 @@ def measured_rates(graph: TaskGraph, shape: Shape, sequences: int, share: float)
     rows = sum(
         min(tokens, share * max(_most_rows(segment.columns), tokens)) * segment.columns**2 for segment in segments
     )
-    seconds = graph.seconds_by_label()
+    seconds = collections.Counter(graph.seconds_by_label())  # a label that there is none of takes 0 s
     first = next(at for at, step in enumerate(graph.steps) if step.kind == "submit")
     start = sum(step.seconds for step in graph.steps[:first])
     return Rates(
@@ -131,7 +134,7 @@ def measured_rates(graph: TaskGraph, shape: Shape, sequences: int, share: float)
         moments=seconds["shard_moments"] / (3 * rows),
         join=seconds[JOINED] / (2 * squared * (graph.shards - 1)),
         curve=seconds["measure_cost"] / solved,
-        solve=seconds["solve_layer"] / solved,
+        solve=sum(seconds[label] for label in SOLVING) / solved,
         probe=(graph.main_seconds - start) / shape.parameters,
         start=start / shape.parameters,
     )
@@ -152,8 +155,8 @@ def _segments(shape: Shape) -> Iterator[_Segment]:
 class _Paper:
     """One use of `paper_graph`."""
 
-    def __init__(self, shape: Shape, sequences: int, shard: int, rates: Rates):
-        self._shape, self._rates = shape, rates
+    def __init__(self, shape: Shape, sequences: int, shard: int, rates: Rates, cores: int):
+        self._shape, self._rates, self._cores = shape, rates, cores
         self._sizes = [min(shard, sequences - start) for start in range(0, sequences, shard)]
         self._tokens = sequences * TOKENS
         self._table = FLOAT * shape.vocabulary * shape.width
@@ -215,16 +218,55 @@ class _Paper:
             moments = self._moments(segment, walks)
             if at + 1 < len(segments):  # the dense model goes on while layers are solved
                 self._run(walks[0], segments[at + 1], self._kept[at + 1])
-            solved = [
-                self._task(
-                    "solve_layer", (moments,), sent=FLOAT * rows * columns, made=FLOAT * rows * columns,
-                    seconds=self._rates.solve * rows * columns**2,
-                )
-                for rows, columns in segment.layers
-            ]  # fmt: skip
+            solved = [self._solve(moments, rows, columns) for rows, columns in segment.layers]
             self._builder.release(moments)
             for task in solved:
                 self._fetch(task)
+
+    def _solve(self, moments: int, rows: int, columns: int) -> int:
+        """A layer as one task, or the rows of a wide one as several, as `begin_solving_rows` sends them."""
+        weight, seconds = FLOAT * rows * columns, self._rates.solve * rows * columns**2
+        parts = blocks_of_tasks((1, rows, columns), self._cores)
+        if len(parts) < 2:
+            return self._task("solve_layer", (moments,), sent=weight, made=weight, seconds=seconds)
+        work, sent = SolveWork(rows, columns), list[int]()
+
+        def task(label: str, needs: tuple[int, ...], made: int, share: float, sent_with: int = 0) -> int:
+            sent.append(self._task(label, needs, sent=sent_with, made=made, seconds=share * seconds / work.all))
+            return sent[-1]
+
+        counts = [blocks[-1].stop - blocks[0].start for blocks in parts]
+        layer = task("set_up_wide_layer", (moments,), work.layer_bytes, work.set_up, weight)
+        starts = [task("rows_of_layer", (layer,), 4 * FLOAT * count * columns, 0.0) for count in counts]
+        of_round = begun = task("first_round", (layer,), rows * columns // 8, work.choice)
+        shifted: list[tuple[int, ...]] = [() for _ in parts]
+        for begins in work.rounds:
+            if begins:
+                begun = of_round
+                penalised = task("penalised_hessian", (layer, of_round), FLOAT * columns**2, work.penalty)
+            shifted = [
+                (task(
+                    "steps_of_rows", (start, *before, of_round, penalised), FLOAT * count * columns,
+                    work.round * count / rows,
+                ),)
+                for start, before, count in zip(starts, shifted, counts, strict=True)
+            ]  # fmt: skip
+            needs = (layer, of_round, begun, *(need for (need,) in shifted))
+            of_round = task("next_round", needs, rows * columns // 8, work.choice)
+        system = task("refit_system", (layer,), FLOAT * columns**2, 0.0)
+        refits = [
+            task(
+                "refitted_rows",
+                (start, *last, of_round, system),
+                2 * FLOAT * count * columns,
+                work.refit * count / rows,
+            )
+            for start, last, count in zip(starts, shifted, counts, strict=True)
+        ]
+        joined = task("joined_rows", (layer, *refits), weight, 0.0)
+        for number in sent[:-1]:
+            self._builder.release(number)
+        return joined
 
     def _run(self, walk: list[int], segment: _Segment, model: int) -> None:
         """A segment over all shards; what was there before is let go, but for the inputs, which all begin with."""

@@ -208,7 +208,7 @@ def _graph_of(scenario: Scenario, results: Path) -> TaskGraph:
     """A measured graph on more shards, or one on paper, with what work took in a small one."""
     if scenario.shape is not None:
         rates = _rates(read_rows(results, NAME)["graph decoder"])[0]
-        return paper_graph(scenario.shape, scenario.inputs, scenario.shard, rates)
+        return paper_graph(scenario.shape, scenario.inputs, scenario.shard, rates, scenario.threads)
     measured = TaskGraph.read(_graph_file(results, scenario.graph))
     return with_more_shards(measured, scenario.shards, larger=scenario.larger)
 

@@ -18,12 +18,16 @@ from _larger_graphs import with_more_shards
 from _recorded_tasks import Recorder
 from _rows import RESULTS
 from _simulated_cluster import Cluster, Costs, shortest, simulate
+from _solve_work import SOLVING
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph, excerpt, scaled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wide_layers import COLUMNS, ROWS, wide_moments, wide_problem
 
+from netsurgeon.passes.pruning import rows_of_tasks
 from netsurgeon.pipeline.calibration.shards import TOKEN_BYTES
 from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows
 from netsurgeon.pipeline.run import calibrating
 
 RATES = _paper_decoder.Rates(1e-11, 2e-11, 1e-9, 3e-10, 5e-10, 1e-9, 1e-9)
@@ -231,6 +235,22 @@ def test_a_decoder_on_paper_has_the_tasks_of_one_that_was_run(recorded: tuple[Ta
     assert [len(task.needs) for task in paper.tasks] == [len(task.needs) for task in graph.tasks]
     assert paper.main_seconds == pytest.approx(graph.main_seconds)
     assert paper.task_seconds == pytest.approx(graph.task_seconds, rel=0.35)
+
+
+def test_rows_of_a_wide_layer_on_paper_have_the_tasks_of_one_that_was_solved() -> None:
+    recorder, problem = Recorder(), wide_problem(effort="full")
+    moments = recorder.send(wide_moments())
+    begin_solving_rows(recorder, problem, rows_of_tasks(problem, 1), moments, 0).result()
+    graph = recorder.graph()
+    paper = _paper_decoder.paper_graph(_decoder.Shape(COLUMNS, COLUMNS, 1, ROWS), 8, 4, RATES)
+    first = max(number for number, task in enumerate(paper.tasks) if task.label == graph.tasks[1].label)
+    assert [task.label for task in paper.tasks[first:]] == [task.label for task in graph.tasks[1:]]
+    assert [len(task.needs) for task in paper.tasks[first:]] == [len(task.needs) for task in graph.tasks[1:]]
+    for task, measured in zip(paper.tasks[first:], graph.tasks[1:], strict=True):
+        assert task.result_bytes == pytest.approx(measured.result_bytes, rel=0.1), task.label
+    solving = sum(task.seconds for task in paper.tasks[first:])
+    assert solving == pytest.approx(RATES.solve * ROWS * COLUMNS**2), "the rows share the seconds of the solve"
+    assert {task.label for task in graph.tasks[1:]} < {*SOLVING}
 
 
 def test_twice_the_sequences_are_twice_the_runs() -> None:

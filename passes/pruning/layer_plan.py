@@ -42,6 +42,10 @@ class LayerPlan:
     grid: IntegerGrid | None = dataclasses.field(default=None, compare=False)
     keeps_bias: bool = False
 
+    def live(self, size: int) -> int:
+        """Weights of a layer of that size which trimming leaves."""
+        return self.removed_slices.live if self.removed_slices else size
+
 
 @dataclasses.dataclass(frozen=True)
 class RemovedSlices:
@@ -77,7 +81,7 @@ class Outcome:
         damping: λ that was used, relative to the mean diagonal of the Hessian.
         samples: rows its statistics were taken from.
         varied: whether they differed.
-        seconds: time the solver took.
+        seconds: time the solver took; where rows were solved in tasks, for what they share.
         measured: whether there were statistics; a layer whose inputs overflow is left as it is.
         slots: that the steps of a sparse kernel have for the layer's weights, in tiles; None = they lie in none.
     """

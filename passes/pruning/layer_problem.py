@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from netsurgeon.passes.layers import Layer, LayerMatrix
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import LayerPlan, Outcome, Solution
 from netsurgeon.passes.pruning.patterns import SharePattern
-from netsurgeon.passes.solvers import Array, FactorizationError, Pattern, Statistics, Tiles
+from netsurgeon.passes.solvers import Array, FactorizationError, Means, Pattern, Tiles
 
 SPARSE = 0.5
 """Share of nonzero weights below which a weight from which nothing is to be removed keeps its zeros."""
@@ -50,8 +52,95 @@ class LayerProblem:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class LayerEquations:
+    """What a layer's moments have come to.
+
+    Attributes:
+        layer: what it is solved from.
+        equations: its least-squares problem.
+        means: of its inputs; None where its bias stays.
+        samples: rows its statistics were taken from.
+        varied: whether they differed.
+        seconds: that setting it up took.
+    """
+
+    layer: LayerProblem
+    equations: solvers.Problem
+    means: Means | None
+    samples: int
+    varied: bool
+    seconds: float
+
+    @property
+    def weight(self) -> Array:
+        """The dense weight, lost rows zero, (groups x blocks, rows, columns / blocks)."""
+        plan, dense = self.layer.plan, self.layer.layer.matrix()
+        return plan.removed_slices.without_rows(dense) if plan.removed_slices else dense
+
+    @property
+    def kept(self) -> int:
+        """How many weights may stay: all, or no more than there are, lest a refit fills zeros that were there."""
+        plan, weight = self.layer.plan, self.weight
+        return weight.size if plan.keep >= plan.live(weight.size) else min(plan.keep, int(np.count_nonzero(weight)))
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Name layer and damping where a Hessian has no Cholesky factor."""
+        with _named(self.layer, self.equations.damping):
+            yield
+
+    def finish(self, pruned: Array, started: float) -> Solution:
+        """What is written into the layer, from its pruned weight.
+
+        Args:
+            pruned: (groups x blocks, rows, columns / blocks), values free.
+            started: when the clock of `time.perf_counter` began to count.
+        """
+        layer, plan = self.layer.layer, self.layer.plan
+        with self.named():
+            pruned = _as_stored(self.layer, self.equations, pruned)
+        dense = layer.matrix()
+        written = plan.removed_slices.restored(pruned, dense) if plan.removed_slices else pruned
+        shift = None
+        if self.means is not None:
+            shift = bias_shift(dense, layer.read_back(written), self.means, layer.blocks)
+        pattern = self.layer.pattern
+        return Solution(
+            layer.rounded(written),
+            shift,
+            Outcome(
+                damping=self.equations.damping,
+                samples=self.samples,
+                varied=self.varied,
+                seconds=self.seconds + time.perf_counter() - started,
+                slots=pattern.slots(pruned != 0) if isinstance(pattern, Tiles) else None,
+            ),
+        )
+
+
 def solve_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Solution:
     """Prune a layer and correct what is left of it.
+
+    Args:
+        problem: of the layer.
+        moments: of its input.
+        seed: of the rows sampled to choose the damping.
+
+    Raises:
+        FactorizationError: a damped Hessian has no Cholesky factor; the message names layer and damping.
+    """
+    set_up = set_up_layer(problem, moments, seed)
+    if isinstance(set_up, Solution):
+        return set_up
+    started = time.perf_counter()
+    with set_up.named():
+        pruned = _pruned(set_up)
+    return set_up.finish(pruned, started)
+
+
+def set_up_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> LayerEquations | Solution:
+    """A layer's equations; its solution where nothing can be measured, so that it is left alone.
 
     Args:
         problem: of the layer.
@@ -75,36 +164,37 @@ def solve_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Solu
     damping = plan.damping
     if damping is None:
         damping = _choose_damping(weight, plan, moments, seed, centred=centred)
-    try:
-        pruned = _pruned(problem, solvers.Problem.of(weight, statistics, damping))
-    except FactorizationError as error:
-        raise FactorizationError(f"layer {problem.layer.name!r}, damping {damping:g}: {error}") from error
-    written = plan.removed_slices.restored(pruned, dense) if plan.removed_slices else pruned
-    shift = None
-    if centred:
-        shift = bias_shift(dense, problem.layer.read_back(written), statistics, problem.layer.blocks)
-    pattern = problem.pattern
-    return Solution(
-        problem.layer.rounded(written),
-        shift,
-        Outcome(
-            damping=damping,
-            samples=statistics.count,
-            varied=moments.varies,
-            seconds=time.perf_counter() - started,
-            slots=pattern.slots(pruned != 0) if isinstance(pattern, Tiles) else None,
-        ),
+    with _named(problem, damping):
+        equations = solvers.Problem.of(weight, statistics, damping)
+    return LayerEquations(
+        layer=problem,
+        equations=equations,
+        means=statistics.means if centred else None,
+        samples=statistics.count,
+        varied=moments.varies,
+        seconds=time.perf_counter() - started,
     )
 
 
-def _pruned(problem: LayerProblem, equations: solvers.Problem) -> Array:
-    """The weight without what is to go, as the plan wants it stored."""
-    plan, weight = problem.plan, problem.layer.matrix()
-    weight = plan.removed_slices.without_rows(weight) if plan.removed_slices else weight
+@contextlib.contextmanager
+def _named(problem: LayerProblem, damping: float) -> Iterator[None]:
+    try:
+        yield
+    except FactorizationError as error:
+        raise FactorizationError(f"layer {problem.layer.name!r}, damping {damping:g}: {error}") from error
+
+
+def _pruned(set_up: LayerEquations) -> Array:
+    """The weight without what is to go."""
+    plan, weight = set_up.layer.plan, set_up.weight
     if plan.keep_zeros or _is_left_sparse(plan, weight):
-        pruned = solvers.correct(equations, weight != 0)
-    else:
-        pruned = solvers.prune(equations, _kept(plan, weight), plan.method, problem.pattern, effort=plan.effort)
+        return solvers.correct(set_up.equations, weight != 0)
+    return solvers.prune(set_up.equations, set_up.kept, plan.method, set_up.layer.pattern, effort=plan.effort)
+
+
+def _as_stored(problem: LayerProblem, equations: solvers.Problem, pruned: Array) -> Array:
+    """A pruned weight as the plan wants it stored."""
+    plan = problem.plan
     if plan.grid is not None and plan.method not in solvers.UNCORRECTED:
         return solvers.round_to_grid(equations, pruned, plan.grid)
     if plan.grid is None and plan.values == "codebook":
@@ -120,7 +210,7 @@ def _choose_damping(weight: Array, plan: LayerPlan, moments: LayerMoments, seed:
 
 def _is_left_sparse(plan: LayerPlan, weight: Array) -> bool:
     """Whether nothing is to go from a weight of which most is zero: a correction that filled it would cost bytes."""
-    live = plan.removed_slices.live if plan.removed_slices else weight.size
+    live = plan.live(weight.size)
     return bool(plan.keep >= live and np.count_nonzero(weight) < SPARSE * live)
 
 
@@ -140,13 +230,7 @@ def _lost(plan: LayerPlan, dense: Array) -> int:
     return max(nonzero - kept, 0)
 
 
-def _kept(plan: LayerPlan, weight: Array) -> int:
-    """How many weights may stay: all, or no more than there are, lest a refit fills zeros that the model came with."""
-    live = plan.removed_slices.live if plan.removed_slices else weight.size
-    return weight.size if plan.keep >= live else min(plan.keep, int(np.count_nonzero(weight)))
-
-
-def bias_shift(dense: Array, current: Array, statistics: Statistics, blocks: int) -> Array:
+def bias_shift(dense: Array, current: Array, means: Means, blocks: int) -> Array:
     """``W x̄ − Ŵ x̂̄`` over all groups and blocks, (groups x rows,): keeps each output's mean.
 
     What a branch that is added behind the layer has lost on average is made up for, too.
@@ -154,12 +238,12 @@ def bias_shift(dense: Array, current: Array, statistics: Statistics, blocks: int
     Args:
         dense: W, (groups x blocks, rows, columns).
         current: Ŵ, of the same shape.
-        statistics: means of both models' inputs, (groups x blocks, columns), and of the branch, if there is one.
+        means: of both models' inputs, (groups x blocks, columns), and of the branch, if there is one.
         blocks: of columns, which add up to one output.
     """
-    moved = dense @ statistics.dense_mean[..., None] - current @ statistics.current_mean[..., None]
-    if statistics.residual_mean is not None:
-        moved = moved + statistics.residual_mean[..., None]
+    moved = dense @ means.dense[..., None] - current @ means.current[..., None]
+    if means.residual is not None:
+        moved = moved + means.residual[..., None]
     return np.asarray(moved[..., 0].reshape(-1, blocks, dense.shape[1]).sum(axis=1).ravel())
 
 

@@ -80,7 +80,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
             return IntegerOutcome(damping=0.0, error=0.0, scales=_scales(layer, nearest))
         layer.write(rounded.integers.weight)
         if centred:
-            layer.shift_bias(bias_shift(weight, layer.matrix(), rounded.statistics, layer.blocks))
+            layer.shift_bias(bias_shift(weight, layer.matrix(), rounded.statistics.means, layer.blocks))
         error = rounded.problem.relative(rounded.problem.excess(rounded.integers.weight))
         return IntegerOutcome(damping=rounded.damping, error=error, scales=_scales(layer, rounded.integers))
 

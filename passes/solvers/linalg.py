@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from netsurgeon.passes.solvers.masks import TILE_ROWS
 from netsurgeon.passes.solvers.parallel import for_each_part
 
 Array = npt.NDArray[np.float64]
@@ -30,6 +31,8 @@ than 256), and what is between two products stays in the cache."""
 REFIT_PARTS = 4
 """Parts of fewer rows than that many times the most. What a row comes to depends on the rows beside it in its last
 bits, so that parts go by the layer and never by the cores."""
+BLOCK_COLUMNS, BLOCK_WORK = 1024, 1 << 29
+"""Layers of more columns, and of more products a step, are worked in blocks of rows."""
 BATCH_COLUMNS = 64
 """Up to this width rows are refitted in one stacked solve; wider ones row by row."""
 
@@ -91,6 +94,20 @@ def _solve_rows(matrix: Floats, rows: Floats) -> Floats:
 def row_parts(rows: int) -> Iterator[slice]:
     """Parts of many rows that are worked one after the other: what lies between takes the memory of one of them."""
     return (slice(start, min(start + ROWS_AT_ONCE, rows)) for start in range(0, rows, ROWS_AT_ONCE))
+
+
+def rows_together(rows: int) -> int:
+    """So many of the rows of a wide layer are worked at once; all parts of a layer begin with a whole tile."""
+    size = int(np.clip(-(-rows // REFIT_PARTS), *REFIT_ROWS))
+    return -(-size // TILE_ROWS) * TILE_ROWS
+
+
+def row_blocks(groups: int, rows: int, columns: int) -> list[slice] | None:
+    """Blocks of rows that a wide layer is worked in, by its shape alone; None = all rows are one."""
+    size = rows_together(rows)
+    if columns <= BLOCK_COLUMNS or groups * rows * columns**2 <= BLOCK_WORK or size >= rows:
+        return None
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def product(rows: Array, matrix: Array) -> Array:
@@ -193,11 +210,13 @@ def _solve_small(matrix: Floats, vector: Floats) -> Floats:
 
 
 def refit_iterative(
-    target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int
-) -> npt.NDArray[Any]:
+    target: npt.NDArray[Any], hessian: npt.NDArray[Any], start: npt.NDArray[Any], mask: Mask, steps: int,
+    together: int | None = None,
+) -> npt.NDArray[Any]:  # fmt: skip
     """Conjugate gradients on the support, many rows at once (BLAS-3): for wide layers.
 
     Works in the type of `hessian`, and ends in that of `target`. Jacobi-preconditioned; `start` is zero off the mask.
+    Rows are taken `together` as their number says, or as that of the layer does of which they are blocks.
     """
     result, dtype = np.empty_like(target), hessian.dtype
 
@@ -207,7 +226,7 @@ def refit_iterative(
         result[rows] = _conjugate_gradients(targets, hessian, starts, mask[rows], steps)
 
     rows = target.shape[1]
-    for_each_part(work, rows, int(np.clip(-(-rows // REFIT_PARTS), *REFIT_ROWS)))
+    for_each_part(work, rows, rows_together(rows) if together is None else together)
     return result
 
 

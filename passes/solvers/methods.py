@@ -9,6 +9,8 @@ up of that branch's error.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -129,10 +131,8 @@ def _refit(
     """The best weights on a support, exactly or by conjugate gradients, `steps` from `start` where that is close."""
     if mask.shape[-1] <= exact_columns:
         return linalg.refit(problem.target, problem.hessian, mask)
-    refitted = iterate(problem, mask, COLD_STEPS if start is None else steps, start)
-    if not np.isfinite(refitted).all():
-        raise FactorizationError("the damped Hessian is not positive definite on a support")
-    return refitted
+    first, steps = (problem.weight, COLD_STEPS) if start is None else (start, steps)
+    return RefitSystem.of(problem).refit(problem.target, first, mask, steps)
 
 
 def _supports(
@@ -146,14 +146,20 @@ def _supports(
     if method == "obs" or (method == "auto" and columns <= (BOTH_COLUMNS if effort == "full" else LEAST_COLUMNS)):
         supports.append((obs.support(problem.weight, linalg.inverse(problem.hessian), keep, pattern), None))
     if method == "admm" or (method == "auto" and columns > LEAST_COLUMNS):
-        schedule = _schedule(problem.weight, effort)
-        hessian = admm.scaled(problem.hessian, schedule, problem.weight.shape[1])
-        supports.append(admm.support(problem.weight, hessian, keep, pattern, schedule))
+        supports.append(admm.support(choice_of_support(problem, keep, pattern, effort)))
     return supports
 
 
-def _schedule(weight: Array, effort: Effort) -> admm.Schedule:
-    work, columns = weight.size * weight.shape[-1], weight.shape[-1]
+def choice_of_support(problem: Problem, keep: int, pattern: Pattern | None, effort: Effort) -> admm.Choice:
+    """What ADMM starts from."""
+    schedule = schedule_of(problem.weight.shape, effort)
+    hessian = admm.scaled(problem.hessian, schedule, problem.weight.shape[1])
+    return admm.Choice.of(problem.weight, hessian, keep, pattern, schedule)
+
+
+def schedule_of(shape: tuple[int, ...], effort: Effort) -> admm.Schedule:
+    """That of ADMM for a layer of this shape (groups, rows, columns)."""
+    work, columns = math.prod(shape) * shape[-1], shape[-1]
     if effort == "hasty" and columns > ITERATED_COLUMNS:
         return admm.HASTY
     if effort == "full" and work <= SLOW_WORK:
@@ -180,9 +186,44 @@ def largest_scaled(problem: Problem, keep: int, pattern: Pattern | None = None) 
     return choose(np.abs(score, out=score), keep, pattern)
 
 
+@dataclasses.dataclass(frozen=True)
+class RefitSystem:
+    """What all rows of a wide layer are refitted with, by conjugate gradients in float32.
+
+    Attributes:
+        hessian: damped H times `factor`, (groups, columns, columns).
+        factor: brings it into the range of float32, see `linalg.in_range`.
+        together: rows that are worked at once.
+    """
+
+    hessian: Floats = dataclasses.field(repr=False)
+    factor: float
+    together: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> RefitSystem:
+        """That of a layer."""
+        factor = linalg.in_range(problem.hessian)
+        hessian = problem.hessian if factor == 1.0 else factor * problem.hessian
+        return cls(hessian.astype(np.float32), factor, linalg.rows_together(problem.weight.shape[1]))
+
+    def iterate(self, target: Array, start: Floats, mask: Mask, steps: int) -> Array:
+        """Weights of some rows on their support after so many steps, from `start`; `target` is that of the layer."""
+        target = target if self.factor == 1.0 else self.factor * target
+        return linalg.refit_iterative(target, self.hessian, start, mask, steps, self.together)
+
+    def refit(self, target: Array, start: Floats, mask: Mask, steps: int) -> Array:
+        """The same.
+
+        Raises:
+            FactorizationError: the steps do not converge.
+        """
+        refitted = self.iterate(target, start, mask, steps)
+        if not np.isfinite(refitted).all():
+            raise FactorizationError("the damped Hessian is not positive definite on a support")
+        return refitted
+
+
 def iterate(problem: Problem, mask: Mask, steps: int, start: Floats | None = None) -> Array:
     """The weights of a mask after some steps of conjugate gradients, in float32, from `start` or the dense weights."""
-    factor = linalg.in_range(problem.hessian)
-    target, hessian = (moment if factor == 1.0 else factor * moment for moment in (problem.target, problem.hessian))
-    first = problem.weight if start is None else start
-    return linalg.refit_iterative(target, hessian.astype(np.float32), first, mask, steps)
+    return RefitSystem.of(problem).iterate(problem.target, problem.weight if start is None else start, mask, steps)

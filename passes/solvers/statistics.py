@@ -25,6 +25,21 @@ FEWEST_TO_TELL = 32
 
 
 @dataclasses.dataclass(frozen=True)
+class Means:
+    """Means of one layer's inputs, see `Statistics`: what its bias makes up for.
+
+    Attributes:
+        dense: of X, (groups, columns).
+        current: of X̂, (groups, columns).
+        residual: of L, (groups, rows); None where nothing can be missed.
+    """
+
+    dense: Array = dataclasses.field(repr=False)
+    current: Array = dataclasses.field(repr=False)
+    residual: Array | None = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Statistics:
     """Second moments of one layer's inputs, per group; X dense inputs, X̂ inputs in the current model, N samples.
 
@@ -57,6 +72,11 @@ class Statistics:
     varies: bool = True
     removed_inputs: npt.NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
     ridge: Array | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def means(self) -> Means:
+        """Without the second moments."""
+        return Means(self.dense_mean, self.current_mean, self.residual_mean)
 
     @property
     def is_finite(self) -> bool:

@@ -39,7 +39,7 @@ class LayerFacts:
         stored: representation in the file.
         bytes_before: of the dense weight in the file.
         bytes_after: of the stored weight in the file.
-        seconds: time the solver took.
+        seconds: time the solver took; where workers solved the rows side by side, for what these share.
         slots: with a pattern of tiles, weights that a sparse kernel has steps for: those kept and its padding.
     """
 

@@ -53,8 +53,7 @@ def test_all_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.Sc
     np.testing.assert_allclose(found.hessian * found.scale * found.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9)
     target = normal(2, 3, 10)
     for rho in (0.1, 0.1, 2.5):
-        found.penalise(rho)
-        back = found.solve(target) @ (found.hessian + rho * np.eye(10))
+        back = found.penalised(rho).solve(target) @ (found.hessian + rho * np.eye(10))
         np.testing.assert_allclose(back, target, rtol=1e-9, atol=1e-9)
 
 
@@ -74,8 +73,8 @@ def test_a_wide_layer_with_as_many_rows_is_inverted_and_finds_the_same_support(m
     problem = problem_of(rows=80, columns=70)
     assert isinstance(admm.scaled(problem.hessian, admm.SHORT, 70), admm.Inverted)
     assert isinstance(admm.scaled(problem.hessian, admm.SHORT, 69), admm.Factored)
-    inverted, _ = admm.support(problem.weight, admm.Inverted(problem.hessian), 2800, None, admm.SHORT)
-    factored, _ = admm.support(problem.weight, admm.Factored(problem.hessian), 2800, None, admm.SHORT)
+    inverted, _ = admm.support(admm.Choice.of(problem.weight, admm.Inverted(problem.hessian), 2800, None, admm.SHORT))
+    factored, _ = admm.support(admm.Choice.of(problem.weight, admm.Factored(problem.hessian), 2800, None, admm.SHORT))
     assert np.count_nonzero(inverted != factored) <= 0.01 * factored.size
 
 
@@ -83,10 +82,10 @@ def test_a_wide_layer_with_as_many_rows_is_inverted_and_finds_the_same_support(m
 def test_rows_take_their_steps_the_same_in_parts(schedule: admm.Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(groups=2, rows=23, columns=70)
     kind = admm.scaled(problem.hessian, schedule, rows=23)
-    whole, near = admm.support(problem.weight, kind, 900, None, schedule)
+    whole, near = admm.support(admm.Choice.of(problem.weight, kind, 900, None, schedule))
     monkeypatch.setattr(admm, "SPLIT_SIZE", 0)
     monkeypatch.setattr(admm, "ROWS_AT_ONCE", 5)
-    mask, again = admm.support(problem.weight, kind, 900, None, schedule)
+    mask, again = admm.support(admm.Choice.of(problem.weight, kind, 900, None, schedule))
     np.testing.assert_array_equal(mask, whole)
     np.testing.assert_allclose(again, near, rtol=1e-6, atol=1e-9)
     assert np.count_nonzero(again) == 900

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -239,7 +238,8 @@ def test_the_short_schedule_finds_better_supports_than_twenty_steps_of_the_wide_
     keep = round(share * problem.weight.size)
     errors = []
     for schedule in (admm.SHORT, dataclasses.replace(admm.WIDE, steps=20)):
-        mask, near = admm.support(problem.weight, admm.scaled(problem.hessian, schedule, 60), keep, None, schedule)
+        hessian = admm.scaled(problem.hessian, schedule, 60)
+        mask, near = admm.support(admm.Choice.of(problem.weight, hessian, keep, None, schedule))
         errors.append(problem.error(correct(problem, mask)))
         assert not near[~mask].any()
         assert problem.error(near.astype(np.float64)) >= errors[-1]
@@ -262,13 +262,13 @@ def test_a_first_look_at_a_wide_layer_takes_few_steps_for_little_more_error(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     solved: list[int] = []
-    real = admm.Factored.solve
+    real = admm.RowBlock.take_steps
 
-    def counting(self: admm.Factored, target: Array) -> Any:
-        solved.append(1)
-        return real(self, target)
+    def counting(block: admm.RowBlock, of_round: admm.Round, penalised: admm.Penalised) -> None:
+        solved.append(of_round.steps)
+        real(block, of_round, penalised)
 
-    monkeypatch.setattr(admm.Factored, "solve", counting)
+    monkeypatch.setattr(admm.RowBlock, "take_steps", counting)
     monkeypatch.setattr(methods, "ITERATED_COLUMNS", 64)
     monkeypatch.setattr(methods, "SLOW_WORK", 0)
     monkeypatch.setattr(methods, "WIDE_WORK", 0)
@@ -278,7 +278,7 @@ def test_a_first_look_at_a_wide_layer_takes_few_steps_for_little_more_error(
     for effort in ("fast", "hasty"):
         solved.clear()
         errors.append(problem.error(prune(problem, keep, "admm", effort=effort)))
-        steps.append(len(solved))
+        steps.append(sum(solved))
     quick = problem.error(quick_refit(problem, keep))
     assert 3 * steps[1] <= steps[0]
     assert errors[0] < errors[1] < 1.2 * errors[0] < quick

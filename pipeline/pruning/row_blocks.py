@@ -1,0 +1,61 @@
+"""Let a wide layer be solved on workers: tasks for blocks of its rows, and what they share once a worker."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from netsurgeon.passes.pruning import (
+    LayerMoments,
+    LayerProblem,
+    Solution,
+    first_round,
+    joined_rows,
+    next_round,
+    penalised_hessian,
+    refit_system,
+    refitted_rows,
+    rounds_of,
+    rows_of_layer,
+    set_up_wide_layer,
+    steps_of_rows,
+)
+from netsurgeon.passes.solvers import Floats
+from netsurgeon.pipeline.execution import Executor, Pending
+
+
+def begin_solving_rows(
+    executor: Executor,
+    problem: LayerProblem,
+    parts: Sequence[Sequence[slice]],
+    moments: Pending[LayerMoments],
+    seed: int,
+) -> Pending[Solution]:
+    """Let the rows of a layer be solved side by side, to the same bits as by `solve_layer`.
+
+    The layer is set up where its moments are, and stays there. In every round the rows of a task go on from where they
+    are; choices and solutions are made beside the layer.
+
+    Args:
+        executor: where the tasks run.
+        problem: of a wide layer.
+        parts: blocks of rows for each task, see `rows_of_tasks`.
+        moments: of its input.
+        seed: of the rows sampled to choose the damping.
+    """
+    about = problem.layer.name
+    start = functools.partial(executor.submit, about=about)
+    layer = start(set_up_wide_layer, problem, moments, seed)
+    rows = executor.submit_all(rows_of_layer, [(layer, blocks) for blocks in parts], about=about)
+    shifted: Sequence[Pending[Floats | None] | None] = [None for _ in parts]
+    of_round = start(first_round, layer)
+    for begins in rounds_of(problem):
+        if begins:
+            begun, penalised = of_round, start(penalised_hessian, layer, of_round)
+        steps = [(*of_task, of_round, penalised) for of_task in zip(rows, shifted, strict=True)]
+        shifted = executor.submit_all(steps_of_rows, steps, about=about)
+        of_round = start(next_round, layer, of_round, begun, *shifted)
+    system = start(refit_system, layer)
+    refits = [(*of_task, of_round, system) for of_task in zip(rows, shifted, strict=True)]
+    solved = executor.submit_all(refitted_rows, refits, about=about)
+    return start(joined_rows, layer, *solved)
