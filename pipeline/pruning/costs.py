@@ -39,7 +39,7 @@ PROBE_WORK, PROBE_WORK_FAST = 5e11, 1e11
 
 
 PARTED_WORK = 1e12
-"""Where the fewest inputs need more they are measured part by part."""
+"""Where the fewest inputs need more they are measured part by part, as in a first look."""
 
 
 def measure_costs(
@@ -82,9 +82,10 @@ def measure_costs(
         trial = layers[name].stored(cost.trial)
         trials[name] = Trial(trial if trial_file is None else trial_file.keep(trial), cost.trial_error)
     work = sum(layer.size * positions[layer.name] for layer in layers.values())
-    probed = probed_inputs(len(layers) * work, is_hasty=selection.asked_effort == "fast")
+    is_hasty = selection.asked_effort == "fast"
+    probed = probed_inputs(len(layers) * work, is_hasty=is_hasty)
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng.result()).batches())
-    by_parts = PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
+    by_parts = is_hasty or PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
     probe = Probe(
         model=model,
         trials=trials,
@@ -107,7 +108,7 @@ def _measurement(layer: Layer, selection: Selection, kept: float, sizes: Sequenc
         tiles=selection.pattern.on(layer) if isinstance(selection.pattern, TilePattern) else None,
         kept=kept,
         sizes=tuple(sizes),
-        effort=selection.effort,
+        effort=selection.solver_effort,
     )
 
 
@@ -185,9 +186,10 @@ def measure_cost(measurement: Measurement, moments: LayerMoments, rng: np.random
             )
             curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
         sizes = measurement.sizes
-        roundings = solvers.rounding_costs(left, sizes, rng, measurement.layer.blocks) if sizes else {}
+        blocks, effort = measurement.layer.blocks, measurement.effort
+        roundings = solvers.rounding_costs(left, sizes, rng, blocks, effort=effort) if sizes else {}
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=measurement.effort)
+        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=effort)
     except FactorizationError as failure:
         raise FactorizationError(f"layer {measurement.layer.name!r}, damping {damping:g}: {failure}") from failure
     return LayerCost(

@@ -354,12 +354,15 @@ class CandidateEvaluator:
     def _estimates_at_low_fidelity(
         self, pruner: Pruner, drop_evaluator: DropEvaluator, structure: Structure, shares: Sequence[float]
     ) -> list[DropEstimate]:
-        estimates_of_folds = []
-        ticks = functools.partial(self.context.progress, "judging plans")
+        context, estimates = self.context, []
+        ticks = functools.partial(context.progress, "judging plans")
         for number, model in enumerate(pruner.pruned_at_low_fidelity(structure, shares)):
-            session = self.context.calibration.runtime.session(model)
-            estimates_of_folds.append(drop_evaluator.estimate_drop(session, part_of(ticks, number, len(shares))))
-        return estimates_of_folds
+            session, ticks_of_plan = context.calibration.runtime.session(model), part_of(ticks, number, len(shares))
+            if context.options.is_hasty and context.max_drop is not None:
+                estimates.append(drop_evaluator.estimate_rough_drop(session, context.max_drop, ticks_of_plan))
+            else:
+                estimates.append(drop_evaluator.estimate_drop(session, ticks_of_plan))
+        return estimates
 
 
 def _is_repaired(applied: AppliedPlan) -> bool:

@@ -144,7 +144,7 @@ class Descent:
             return FIRST_KEPT
         shares = LOW_FIDELITY_SHARES_FAST if self.is_hasty else LOW_FIDELITY_SHARES
         self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, shares)
-        self.has_enough = estimates[0].has_enough_samples(self.limit)
+        self.has_enough = max(estimates, key=lambda estimate: estimate.samples).has_enough_samples(self.limit)
         within = [kept for kept, estimate in zip(shares, estimates, strict=False) if self._excess(estimate) <= 0.0]
         if not within:  # a first look has no tries to come nearer step by step
             return evaluator.share_like(structure, math.sqrt(shares[0]) if self.is_hasty else shares[0])
