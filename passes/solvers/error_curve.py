@@ -33,6 +33,8 @@ ROUNDED_KEPT = (0.02, 0.1, 0.4, 1.0)
 much of them."""
 TILED_KEPT = (0.5, 0.2)
 """Shares of weights kept at which tiles are compared with weights anywhere: what they cost more changes slowly."""
+HASTY_ROWS = 32
+"""Of those drawn, that an error curve is measured on for a first look."""
 ROUNDED_ROWS, ROUNDED_ROWS_HASTY = 16, 8
 """Rows that stand for a layer: an error that adds up over so many columns differs little from row to row. The second
 for a first look."""
@@ -82,18 +84,21 @@ class Curve:
         )
 
 
-def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None) -> Curve:
+def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None, *, effort: Effort = "full") -> Curve:
     """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group, of weights in `tiles` if there are any.
 
     Args:
         problem: the layer, its weight (groups, rows, columns).
         rng: draws the rows.
         tiles: that weights are left in; None = anywhere.
+        effort: how long it may take.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
     row_numbers = sample_rows(problem.weight, rng, 1 if tiles is None else TILE_ROWS)
+    if effort == "hasty" and tiles is None:
+        row_numbers = row_numbers[:: max(1, len(row_numbers) // HASTY_ROWS)]
     sampled = problem.rows(row_numbers)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if problem.weight.shape[-1] <= OBS_COLUMNS:

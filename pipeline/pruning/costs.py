@@ -26,8 +26,9 @@ LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
 
 
-MEASURED, MEASURED_FAST = 0.5, 0.25
-"""Share of the rows from which error curves are measured; the second with little effort."""
+MEASURED: dict[solvers.Effort, float] = {"full": 0.5, "fast": 0.25, "hasty": 0.27}
+"""Share of the rows from which error curves are measured. For a first look just so many that all but a fifth, which is
+held out, are AMPLE: a damping that is chosen takes longer than these rows."""
 
 
 PROBED_INPUTS, PROBED_INPUTS_FAST = (4, 128), (16, 32)
@@ -63,7 +64,7 @@ def measure_costs(
     layers = {layer.name: layer for layer in selection.layers if layer.name not in selection.sparsities}
     curves, trials, roundings, positions = {}, {}, {}, {}
     trial_file, executor = WeightFile.of(model), calibration.executor
-    fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
+    fewer = calibration.subsample(MEASURED[selection.solver_effort])
     swept = fewer.dense_where_made(model, list(layers), functools.partial(progress, "measuring layers"))
     rng: Pending[np.random.Generator] = executor.start(np.random.default_rng, calibration.seed)
 
@@ -174,19 +175,19 @@ def measure_cost(measurement: Measurement, moments: LayerMoments, rng: np.random
     rng, removed_slices = copy.deepcopy(rng), measurement.removed_slices
     centred = measurement.layer.has_room_for_bias and moments.varies
     statistics = moments.statistics(centred=centred)
-    weight, kept = measurement.layer.matrix(), measurement.kept
+    weight, kept, effort = measurement.layer.matrix(), measurement.kept, measurement.effort
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
     try:
         problem = solvers.Problem.of(weight, statistics, damping)
         if removed_slices is None:
-            left, curve = problem, solvers.curve(problem, rng, measurement.tiles)
+            left, curve = problem, solvers.curve(problem, rng, measurement.tiles, effort=effort)
         else:
             left = solvers.Problem.of(
                 removed_slices.without_rows(weight), statistics.without(removed_slices.columns), damping
             )
-            curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
+            curve = solvers.curve(left, rng, effort=effort).of_part(removed_slices.live / weight.size)
         sizes = measurement.sizes
-        blocks, effort = measurement.layer.blocks, measurement.effort
+        blocks = measurement.layer.blocks
         roundings = solvers.rounding_costs(left, sizes, rng, blocks, effort=effort) if sizes else {}
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
         pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=effort)

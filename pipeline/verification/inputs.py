@@ -59,9 +59,9 @@ class Few:
 
 FEW_CORRECTED = Few(64, 256, 1.5e10)
 """Without mirror images: other pictures tell more."""
-FEW_GUIDING = Few(700, 2000, 2e11)
+FEW_GUIDING = Few(700, 2000, 1.25e11)
 """700 prove a drop of 1 % where hardly an answer changes."""
-FEW_MEASURED = Few(1000, 4000, 2e11)
+FEW_MEASURED = Few(1000, 4000, 1.25e11)
 """Of the final measurement."""
 
 

@@ -270,7 +270,7 @@ def test_a_first_look_takes_fewer_inputs_where_each_is_more_work(monkeypatch: py
         assert split.calibration is fold.corrected
         assert split.guide is fold.guide
         counts.append((fold.corrected.count, fold.guide.count, split.held.count))
-    assert counts == [(256, 2000, 4000), (150, 2000, 2000), (64, 700, 1000)]
+    assert counts == [(256, 2000, 4000), (150, 1250, 1250), (64, 700, 1000)]
     assert divided(8000, max_drop=0.01).held.count == 8000, "only of a first look"
 
 
