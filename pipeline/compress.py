@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -46,30 +46,35 @@ from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, 
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
 from netsurgeon.pipeline.repair import with_repair_chosen
-from netsurgeon.pipeline.report import CompressionRecord, assemble_report, check_report_path, is_page, render
+from netsurgeon.pipeline.report import (
+    CompressionRecord,
+    StoredModel,
+    assemble_report,
+    check_report_path,
+    is_page,
+    render,
+)
 from netsurgeon.pipeline.run import (
     Compression,
     ExpectedWork,
     deliver,
+    examine_answers,
     is_as_it_came,
+    judging_of,
     open_run_folder,
     run_calibration,
     run_executor,
     seconds_of_an_input,
-    store,
+    store_model,
     validate_applied,
 )
-from netsurgeon.pipeline.runtime import Runtime, Session, attribute_to_inputs, full_name
+from netsurgeon.pipeline.runtime import Remembering, Runtime, Session, attribute_to_inputs, full_name
 from netsurgeon.pipeline.search import GoalSearch, SearchResult
 from netsurgeon.pipeline.tables import check_dropped_rows
 from netsurgeon.pipeline.verification import (
     Inputs,
     Judging,
-    check_labels,
     check_metric,
-    choose_measure,
-    examine_dense_model,
-    labels_only_measure,
     open_inputs,
     withhold_promise,
 )
@@ -171,20 +176,25 @@ class _Run:
         test_samples = None if inputs.test is None else inputs.held
         values = examine_values(source.original, inputs.calibration, test_samples, runtime)
         inputs = dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
-        judging = self._judging(source, inputs, runtime)
+        dense = Remembering(runtime.session(source.original))
+        judging = judging_of(source, inputs, dense, self.options)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
-        examined = self._examine(source, inputs, runtime, judging)
+        ticks = functools.partial(self.progress, "opening")
+        examined = examine_answers(inputs, dense, judging, self.options, ticks)
         with self._run_folder(source, inputs) as run_folder, run_executor(source.model, self.options) as executor:
             context = self._context(source, inputs, runtime, run_folder, executor)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
-            goal_search = self._goal_search(context, source, inputs, runtime, judging)
+            # the last one alone: the model that a search ends with is delivered, too
+            store = functools.lru_cache(1)(lambda model: store_model(self.steps, context, model, source))
+            goal_search = self._goal_search(context, source, inputs, judging, runtime=runtime, dense=dense, store=store)
+            del dense  # a search goes on with it; else its weights would lie beside all that the steps make
             result = self._search(goal_search, context) if goal_search else None
             applied = result.applied if result else self._apply(context)
             self._end_stage("search" if result else "prune")
-            applied, stored = deliver(self.steps, context, applied, source)
+            applied, stored = deliver(self.steps, context, applied, source, store)
             if is_as_it_came(applied):
                 self.options = dataclasses.replace(self.options, values="float32", pack=False)
                 result = result and result.delivered_in(model_size(stored.model, None))
@@ -224,35 +234,6 @@ class _Run:
             if report is not None:
                 write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
         return Compression(stored.model, evidence, source.path, runtime)
-
-    def _judging(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Judging:
-        """By what models are judged, by the inputs that decide."""
-        judging = choose_measure(
-            source.original,
-            runtime.session(source.original),
-            inputs.guide or inputs.held,
-            metric=self.options.metric,
-            label_offset=self.options.label_offset,
-            labelled=any(samples.classes is not None for samples in inputs.all),
-        )
-        if inputs.guide is None or self.options.goals is None or self.options.goals.max_drop is None:
-            return judging
-        only_measured = labels_only_measure(judging, inputs.guide, inputs.held)
-        return dataclasses.replace(judging, warnings=(*judging.warnings, *only_measured))
-
-    def _examine(self, source: LoadedModel, inputs: Inputs, runtime: Runtime, judging: Judging) -> tuple[Message, ...]:
-        """Check labels and the dense model's answers on the inputs that decide, before long work."""
-        dense, options = runtime.session(source.original), self.options
-        for samples in inputs.all[1:]:
-            judging.measure(samples)
-            check_labels(dense, samples, options.label_offset)
-        return examine_dense_model(
-            dense,
-            inputs.guide or inputs.held,
-            judging=judging,
-            goals=options.goals,
-            ticks=functools.partial(self.progress, "opening"),
-        )
 
     def _check_paths(
         self, source: LoadedModel, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
@@ -321,7 +302,15 @@ class _Run:
         return apply_plan(self.steps, context)
 
     def _goal_search(
-        self, context: StepContext, source: LoadedModel, inputs: Inputs, runtime: Runtime, judging: Judging
+        self,
+        context: StepContext,
+        source: LoadedModel,
+        inputs: Inputs,
+        judging: Judging,
+        *,
+        runtime: Runtime,
+        dense: Session,
+        store: Callable[[ir.Model], StoredModel],
     ) -> GoalSearch | None:
         """The search for the user's goals, where there are any."""
         options = self.options
@@ -331,6 +320,7 @@ class _Run:
         return GoalSearch(
             goals=options.goals,
             source=source,
+            dense=dense,
             inputs=inputs,
             guide=inputs.guide,
             options=options,
@@ -339,7 +329,7 @@ class _Run:
             steps=self.steps,
             step_options=self.step_options,
             judging=judging,
-            size=lambda model: model_size(store(self.steps, context, model, source).model, None),
+            size=lambda model: model_size(store(model).model, None),
         )
 
     def _search(self, goal_search: GoalSearch, context: StepContext) -> SearchResult:

@@ -41,7 +41,7 @@ CODES: Mapping[str, str] = {
     "no-sparse-kernels": "The model is made for dense kernels: sparse ones would not make it faster.",
     "normal-form-undone": "The normal form did not give the same outputs and was undone.",
     "not-held-out": "The error was measured on the inputs that the weights were corrected on.",
-    "not-mirrored": "Mirror images were left out of a search: there are enough pictures.",
+    "not-mirrored": "Mirror images were left out of a search: there are enough pictures, or it is a first look.",
     "not-quantized": "The model stays on floats: integers gain nothing, or do not run as they should.",
     "not-repaired": "Weights or integers, perhaps some of them, could not be tuned by gradient descent and stay.",
     "nothing-removed": "Nothing was removed and no byte saved, so the weights are left as they were.",

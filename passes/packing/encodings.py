@@ -110,9 +110,9 @@ def choose_encoding(weight: Array, name_length: int, most_levels: int = MOST_LEV
         dtype, power = smallest_exact(distinct.view(weight.dtype))
         for layout, gap_bits, length, zeros in _streams(keys.size, positions):
             of_entries = _with_zeros(distinct, counts, zeros)
-            for index in _index_codes(of_entries, axis is not None, most_levels):
+            for index, index_bytes in _index_codes(of_entries, axis is not None, most_levels):
                 encoding = Encoding(layout, dtype.name, gap_bits=gap_bits, index=index, scaled_axis=axis, power=power)
-                size = _bytes(encoding, weight, length, of_entries) + extra + 2 * name_length
+                size = _bytes(encoding, weight, length, of_entries.size) + index_bytes + extra + 2 * name_length
                 if encoding != plain[0] and size < best[1]:
                     best = encoding, size
     return best
@@ -255,26 +255,27 @@ def _bridgeable(positions: NDArray[np.int64]) -> NDArray[np.int64]:
     return bridgeable
 
 
-def _index_codes(counts: Integers, scaled: bool, most_levels: int) -> Iterator[IndexCode | None]:
-    """No codebook; or one, and how its indices take the fewest bytes."""
+def _index_codes(counts: Integers, scaled: bool, most_levels: int) -> Iterator[tuple[IndexCode | None, int]]:
+    """No codebook; or one, how its indices take the fewest bytes, and these bytes."""
     if not scaled:
-        yield None
+        yield None, 0
     if counts.size <= _CODEBOOK_SIZE:
         yield choose_code(counts, most_levels)
 
 
-def _bytes(encoding: Encoding, weight: Array, length: int, counts: Integers) -> int:
-    """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``)."""
+def _bytes(encoding: Encoding, weight: Array, length: int, entries: int) -> int:
+    """Bytes of an encoding in the file: data, and the tensors and nodes that unpack it (see ``PackWeights``).
+
+    Without the indices of its codebook, which has so many entries.
+    """
     tensors, nodes = {"dense": (2, 1), "bitmap": (2, 5), "gaps": (3, 5)}[encoding.layout]
     nodes += (encoding.dtype != weight.dtype.name) + (encoding.index is not None) + (encoding.power != 0)
-    stored = _stored_entries(encoding.index, counts.size) if encoding.index else length
+    stored = _stored_entries(encoding.index, entries) if encoding.index else length
     data = stored * np.dtype(encoding.dtype).itemsize + 8 * (weight.ndim + tensors)
     if encoding.layout == "bitmap":
         data += integer_bytes(1, weight.size)
     if encoding.layout == "gaps":
         data += integer_bytes(encoding.gap_bits, length) + (weight.dtype != np.float32) * _ZERO_BYTES
-    if encoding.index:
-        data += encoding.index.bytes(counts)
     return data + tensors * TENSOR_OVERHEAD + nodes * NODE_OVERHEAD
 
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netsurgeon.passes.packing.packed_integers import NODE_OVERHEAD, TENSOR_OVERHEAD, integer_bytes
+from netsurgeon.passes.packing.packed_integers import NODE_OVERHEAD, TENSOR_OVERHEAD, integer_bytes, packed_bytes
 
 Integers = NDArray[np.int64]
 
@@ -68,37 +68,69 @@ class IndexCode:
         fields.append(rest.astype(np.uint8))
         return [*fields, (indices % (1 << self.low)).astype(np.uint8)] if self.low else fields
 
-    def bytes(self, counts: Integers) -> int:
-        """Bytes in the file of indices that occur so often (entries,), with what unpacks them."""
-        return self.bytes_of(_remaining(counts))
 
-    def bytes_of(self, remaining: Sequence[int]) -> int:
-        """The same, by how often the indices from each one on occur (entries,)."""
-        size = (len(self.levels) > 1) * 2 * NODE_OVERHEAD
-        size += integer_bytes(self.low, remaining[0]) + NODE_OVERHEAD if self.low else 0
-        for level, (width, start) in enumerate(zip(self.levels, self.starts(), strict=True)):
-            first = start << self.low
-            count = (remaining[first] if first < len(remaining) else 0) + (level > 0)
-            size += integer_bytes(width, count) + (level > 0) * (LEVEL_BYTES + (1 << width))
-        return size
+def choose_code(counts: Integers, most_levels: int) -> tuple[IndexCode, int]:
+    """The code that takes the fewest bytes for indices that occur so often, the most frequent first (1 to 256,).
+
+    Beside it these bytes in the file, with what unpacks the indices.
+    """
+    levels = most_levels if counts.sum() >= FEWEST_FOR_LEVELS else 1
+    candidates = _candidates(counts.size, levels)
+    sizes = candidates.bytes(counts)
+    smallest = int(np.argmin(sizes))
+    return candidates.codes[smallest], int(sizes[smallest])
 
 
-def choose_code(counts: Integers, most_levels: int) -> IndexCode:
-    """The code that takes the fewest bytes for indices that occur so often, the most frequent first (1 to 256,)."""
-    remaining = _remaining(counts)
-    levels = most_levels if remaining[0] >= FEWEST_FOR_LEVELS else 1
-    return min(_codes(counts.size, levels), key=lambda code: code.bytes_of(remaining))
+@dataclass(frozen=True, eq=False)
+class _Codes:
+    """Codes, and the bits of their fields as arrays: a search for units and bits compares millions of sizes.
+
+    Attributes:
+        codes: in turn.
+        widths: bits of the fields of each level, and last of the lowest bits; 0 = there are none, (codes, levels + 1).
+        firsts: the index from which on the fields of each level are needed, (codes, levels + 1).
+        zeros: fields before them that stand for what does not escape, (levels + 1,).
+        overheads: bytes of what unpacks the fields, (codes,).
+    """
+
+    codes: tuple[IndexCode, ...]
+    widths: Integers
+    firsts: Integers
+    zeros: Integers
+    overheads: Integers
+
+    @classmethod
+    def of(cls, codes: tuple[IndexCode, ...]) -> _Codes:
+        """Those of some codes."""
+        depth = max(len(code.levels) for code in codes)
+        widths, firsts = np.zeros((2, len(codes), depth + 1), np.int64)
+        for row, code in enumerate(codes):
+            widths[row, : len(code.levels)], widths[row, depth] = code.levels, code.low
+            firsts[row, : len(code.levels)] = np.array(code.starts()) << code.low
+        zeros = np.array([0, *[1] * (depth - 1), 0])
+        return cls(codes, widths, firsts, zeros, np.array([_overhead(code) for code in codes]))
+
+    def bytes(self, counts: Integers) -> Integers:
+        """Bytes in the file of indices that occur so often (entries,) by each code, (codes,)."""
+        occurring = np.append(np.cumsum(counts[::-1])[::-1], 0)  # those from each index on
+        fields = occurring[np.minimum(self.firsts, counts.size)] + self.zeros
+        sizes: Integers = packed_bytes(self.widths, fields).sum(axis=1) + self.overheads
+        return sizes
 
 
-def _remaining(counts: Integers) -> list[int]:
-    totals: list[int] = np.cumsum(counts[::-1])[::-1].tolist()
-    return totals
+def _overhead(code: IndexCode) -> int:
+    """Bytes of what unpacks a code's fields."""
+    size = (len(code.levels) > 1) * 2 * NODE_OVERHEAD
+    size += integer_bytes(code.low, 0) + NODE_OVERHEAD if code.low else 0
+    size += sum(integer_bytes(width, 0) for width in code.levels)
+    return size + sum(LEVEL_BYTES + (1 << width) for width in code.levels[1:])
 
 
 @functools.cache
-def _codes(entries: int, most_levels: int) -> tuple[IndexCode, ...]:
+def _candidates(entries: int, most_levels: int) -> _Codes:
     """Codes of so many entries: of one level, as narrow as it can be or of whole bytes, and of several."""
-    return (IndexCode((WIDEST,)), IndexCode((_narrowest(entries),)), *_codes_of_levels(entries, most_levels))
+    narrow, wide = IndexCode((_narrowest(entries),)), IndexCode((WIDEST,))
+    return _Codes.of((wide, narrow, *_codes_of_levels(entries, most_levels)))
 
 
 def _codes_of_levels(entries: int, most_levels: int) -> Iterator[IndexCode]:

@@ -3,12 +3,13 @@
 import functools
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+T = TypeVar("T", int, NDArray[np.int64])
 
 # What one tensor and one node of `PackWeights` add to the file beside their data, in bytes; names are short there.
 TENSOR_OVERHEAD = 14
@@ -57,9 +58,14 @@ def pack_integers(integers: NDArray[np.uint8], bits: int) -> PackedIntegers:
 
 def integer_bytes(bits: int, count: int) -> int:
     """Bytes of ``count`` packed integers in the file, with what unpacks them."""
-    blocks, parts = -(-count // _BLOCK), _parts(bits)
+    parts = _parts(bits)
     nodes = sum(_FIELD_NODES if width < 8 else 1 for width, _ in parts) + len(parts) - 1
-    return blocks * bits + len(parts) * TENSOR_OVERHEAD + nodes * NODE_OVERHEAD
+    return packed_bytes(bits, count) + len(parts) * TENSOR_OVERHEAD + nodes * NODE_OVERHEAD
+
+
+def packed_bytes(bits: T, count: T) -> T:
+    """Bytes of the packed integers alone; numbers, or arrays of them."""
+    return -(-count // _BLOCK) * bits
 
 
 @functools.cache

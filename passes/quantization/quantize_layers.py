@@ -47,6 +47,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
         spans: columns that share a scale, by layer name, of layers of one group; one that is not named has one a row.
         lopsided: whether integers reach one further below zero than above it; scales may be negative then.
         layers: of the model, to look at; None = all. Who rounds a deep model part by part finds them once.
+        is_quick: whether λ is not chosen where a layer has seen ample inputs: the first of DAMPINGS is taken.
     """
 
     most: Mapping[str, int]
@@ -55,6 +56,7 @@ class QuantizeLayers(ir.passes.InPlacePass):
     spans: Mapping[str, int] = dataclasses.field(default_factory=dict)
     lopsided: bool = False
     layers: Sequence[Layer] | None = dataclasses.field(default=None, repr=False)
+    is_quick: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round in place; weights stay floats, which lie on integers times the scales of their rows.
@@ -114,11 +116,12 @@ class QuantizeLayers(ir.passes.InPlacePass):
         integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, **self._grid(layer))
         return _Rounded(integers, problem, statistics, damping)
 
-    @staticmethod
-    def _choose_damping(weight: Array, moments: LayerMoments, centred: bool) -> float:
+    def _choose_damping(self, weight: Array, moments: LayerMoments, centred: bool) -> float:
         """The λ whose corrected weights, before they are rounded, are best on the rows that are held out."""
         if moments.held_out.count < FEWEST_TO_CHOOSE:
             return DAMPINGS[-1]
+        if self.is_quick and moments.fit.count + moments.held_out.count >= solvers.AMPLE * weight.shape[-1]:
+            return DAMPINGS[0]
         fit, held_out = moments.fit.statistics(centred=centred), moments.held_out.statistics(centred=centred)
         errors = []
         for damping in DAMPINGS:

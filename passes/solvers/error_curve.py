@@ -33,8 +33,11 @@ ROUNDED_KEPT = (0.02, 0.1, 0.4, 1.0)
 much of them."""
 TILED_KEPT = (0.5, 0.2)
 """Shares of weights kept at which tiles are compared with weights anywhere: what they cost more changes slowly."""
-ROUNDED_ROWS = 16
-"""Rows that stand for a layer: an error that adds up over so many columns differs little from row to row."""
+HASTY_ROWS = 32
+"""Of those drawn, that an error curve is measured on for a first look."""
+ROUNDED_ROWS, ROUNDED_ROWS_HASTY = 16, 8
+"""Rows that stand for a layer: an error that adds up over so many columns differs little from row to row. The second
+for a first look."""
 
 
 def trial(problem: Problem, keep: int, *, effort: Effort = "full") -> tuple[Array, float]:
@@ -81,18 +84,21 @@ class Curve:
         )
 
 
-def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None) -> Curve:
+def curve(problem: Problem, rng: np.random.Generator, tiles: Tiles | None = None, *, effort: Effort = "full") -> Curve:
     """Error curve of a dense layer from up to SAMPLED_ROWS of its rows a group, of weights in `tiles` if there are any.
 
     Args:
         problem: the layer, its weight (groups, rows, columns).
         rng: draws the rows.
         tiles: that weights are left in; None = anywhere.
+        effort: how long it may take.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
     row_numbers = sample_rows(problem.weight, rng, 1 if tiles is None else TILE_ROWS)
+    if effort == "hasty" and tiles is None:
+        row_numbers = row_numbers[:: max(1, len(row_numbers) // HASTY_ROWS)]
     sampled = problem.rows(row_numbers)
     kept = np.concatenate([[1.0], 0.95 * 0.92 ** np.arange(84)])
     if problem.weight.shape[-1] <= OBS_COLUMNS:
@@ -162,7 +168,7 @@ class RoundingCost:
 
 
 def rounding_costs(
-    problem: Problem, sizes: Sequence[int], rng: np.random.Generator, blocks: int = 1
+    problem: Problem, sizes: Sequence[int], rng: np.random.Generator, blocks: int = 1, *, effort: Effort = "full"
 ) -> dict[int, RoundingCost]:
     """The costs by largest integer, from up to ROUNDED_ROWS of a dense layer's rows a group.
 
@@ -175,12 +181,14 @@ def rounding_costs(
         sizes: largest integers.
         rng: draws the rows.
         blocks: see `round_to_integers`.
+        effort: how long it may take.
 
     Raises:
         FactorizationError: the damped Hessian has no Cholesky factor.
     """
+    most_rows = ROUNDED_ROWS_HASTY if effort == "hasty" else ROUNDED_ROWS
     rows = sample_rows(problem.weight, rng)
-    sampled = problem.rows(rows[:: max(1, len(rows) // ROUNDED_ROWS)])
+    sampled = problem.rows(rows[:: max(1, len(rows) // most_rows)])
     unit = problem.relative(_times_sampled(problem, sampled))
     present = np.count_nonzero(sampled.weight)
     keeps = [max(1, round(share * present)) for share in ROUNDED_KEPT[:-1]]
@@ -191,7 +199,7 @@ def rounding_costs(
     choices = (len(sizes), len(ROUNDED_KEPT), -1)
     most = np.empty(weight.shape[:2])
     most.reshape(len(weight), *choices)[:] = np.reshape(sizes, (-1, 1, 1))
-    integers = round_to_integers(left, weight != 0.0, most, blocks)
+    integers = round_to_integers(left, weight != 0.0, most, blocks, is_quick=effort == "hasty")
     errors = unit * left.row_errors(integers.weight).reshape(choices).sum(axis=-1)
     nonzero, present = (
         np.count_nonzero(numbers, axis=(0, 2)).reshape(choices).sum(axis=-1) for numbers in (integers.codes, weight)

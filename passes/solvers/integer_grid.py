@@ -36,6 +36,8 @@ ROUNDS = 2
 """Times the scales are refitted, with a sweep of coordinate descent behind each."""
 SWEEPS = 2
 """Sweeps of coordinate descent behind the first rounding."""
+QUICK_SWEEPS = 1
+"""Both where it has to be quick."""
 BLOCK = 64
 """Columns between two matrix products."""
 
@@ -156,6 +158,7 @@ def round_to_integers(
     *,
     span: int | None = None,
     least: int | None = None,
+    is_quick: bool = False,
 ) -> IntegerWeight:
     """Put a layer's best weight on integers from −most to most times a scale.
 
@@ -166,17 +169,18 @@ def round_to_integers(
         blocks: so many matrices in a row hold the columns of the same rows, which share their scales.
         span: columns that share a scale, from the first on; None = a row has one. Blocks share none then.
         least: smallest integer; None = −most. With −most − 1 scales may be negative.
+        is_quick: whether half the sweeps do, and the diagonal of H to compare ends of the grid: for estimates.
 
     Returns:
         The integers and scales, (groups x blocks, rows) or (groups x blocks, rows, spans). Zeros have a scale, too.
     """
     weight = np.where(kept, problem.weight, 0.0)
     grid = _grid(weight, most, blocks, span, least)
-    scales = _first_scales(problem, weight, grid)
+    scales = _first_scales(problem, weight, grid, 0 if is_quick else EXACT_COLUMNS)
     codes = _sweep_forward(problem, scales, grid, kept)
-    for _ in range(SWEEPS):
+    for _ in range(QUICK_SWEEPS if is_quick else SWEEPS):
         codes = _descend(problem, codes, scales, grid, kept)
-    for _ in range(ROUNDS):
+    for _ in range(QUICK_SWEEPS if is_quick else ROUNDS):
         scales = _refitted_scales(problem, codes, scales, grid)
         codes = _descend(problem, codes, scales, grid, kept)
     return _as_integers(codes, scales, span)
@@ -259,24 +263,27 @@ def _over_blocks(numbers: Array, blocks: int, total: Callable[..., Array]) -> Ar
     return np.repeat(total(stacked, axis=1), blocks, axis=0)
 
 
-def _first_scales(problem: Problem, weight: Array, grid: _Grid) -> Array:
-    """Where the grid of each scale ends: the best of CLIPS for rounding to the nearest."""
+def _first_scales(problem: Problem, weight: Array, grid: _Grid, exact_columns: int) -> Array:
+    """Where the grid of each scale ends: the best of CLIPS for rounding to the nearest, see `_costs`."""
     widest = _widest(weight, grid)
     best, least = widest, np.full(widest.shape, np.inf)
     for clip in CLIPS[:FEW_CLIPS] if np.min(grid.most) >= FINE else CLIPS:
         scales = _to_stored(clip * widest)
         steps = grid.steps(scales, weight.shape[-1])
-        cost = _costs(grid.nearest(weight / steps) * steps - weight, problem.hessian, grid)
+        cost = _costs(grid.nearest(weight / steps) * steps - weight, problem.hessian, grid, exact_columns)
         best, least = np.where(cost < least, scales, best), np.minimum(cost, least)
     return _to_stored(best)
 
 
-def _costs(error: Array, hessian: Array, grid: _Grid) -> Array:
-    """What the errors in the columns of each scale cost by themselves, (groups, rows, spans)."""
+def _costs(error: Array, hessian: Array, grid: _Grid, exact_columns: int) -> Array:
+    """What the errors in the columns of each scale cost by themselves, (groups, rows, spans).
+
+    Above so many columns by the diagonal of H alone.
+    """
     costs = []
     for columns in grid.slices(error.shape[-1]):
         part, inner = error[..., columns], hessian[:, columns, columns]
-        exact = part.shape[-1] <= EXACT_COLUMNS
+        exact = part.shape[-1] <= exact_columns
         weighted = part @ inner if exact else part * np.einsum("gii->gi", inner)[:, None, :]
         costs.append(_over_blocks(np.einsum("grc,grc->gr", weighted, part), grid.blocks, np.sum))
     return np.stack(costs, axis=-1)

@@ -24,7 +24,7 @@ Method = Literal["auto", "magnitude", "lobs", "obs", "admm"]
 
 
 Effort = Literal["hasty", "fast", "full"]
-"""Whether there is time for the best that `auto` and `admm` can do, for little, or for a first look at wide layers."""
+"""Whether there is time for the best that `auto` and `admm` can do, for little, or for a first look."""
 
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -106,7 +106,8 @@ def prune(
     if method == FAST_METHOD:
         if problem.weight.shape[-1] > OBS_COLUMNS:
             return quick_refit(problem, keep, pattern)
-        method, effort, exact_columns = "auto", "fast", LOW_FIDELITY_COLUMNS
+        method, exact_columns = "auto", LOW_FIDELITY_COLUMNS
+        effort = "hasty" if effort == "hasty" else "fast"
     supports = _supports(problem, keep, method, pattern, effort)
     results = [_refit(problem, mask, exact_columns, start, REFIT_STEPS[effort]) for mask, start in supports]
     return results[0] if len(results) == 1 else min(results, key=problem.error)
@@ -160,7 +161,7 @@ def choice_of_support(problem: Problem, keep: int, pattern: Pattern | None, effo
 def schedule_of(shape: tuple[int, ...], effort: Effort) -> admm.Schedule:
     """That of ADMM for a layer of this shape (groups, rows, columns)."""
     work, columns = math.prod(shape) * shape[-1], shape[-1]
-    if effort == "hasty" and columns > ITERATED_COLUMNS:
+    if effort == "hasty":
         return admm.HASTY
     if effort == "full" and work <= SLOW_WORK:
         return admm.SLOW

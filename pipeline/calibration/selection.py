@@ -70,6 +70,11 @@ class Selection:
         return "full" if work <= FULL_EFFORT_WORK else "fast"
 
     @property
+    def solver_effort(self) -> Effort:
+        """The same of solvers alone, which take least for a first look."""
+        return "hasty" if self.asked_effort == "fast" else self.effort
+
+    @property
     def fixed(self) -> dict[str, int]:
         """Weights to keep in layers whose sparsity the user has given."""
         return {

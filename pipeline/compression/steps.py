@@ -176,7 +176,8 @@ class QuantizeLayers(StepDefaults):
             progress=context.progress,
             most=plan.most if plan else {},
         )
-        if choice.timed is not None and context.timer is not None:
+        # a first look takes the time of the dense structure for that of this one
+        if choice.timed is not None and context.timer is not None and not context.options.is_hasty:
             result = unless_slower(result, given, context.timer, context.progress)
         context.integers = result.integers if context.options.repair else None
         return StepResult(

@@ -26,8 +26,9 @@ LEAST_TRIAL_ERROR = 0.02
 """Relative error a layer's trial has at least: smaller ones drown in rounding and say nothing."""
 
 
-MEASURED, MEASURED_FAST = 0.5, 0.25
-"""Share of the rows from which error curves are measured; the second with little effort."""
+MEASURED: dict[solvers.Effort, float] = {"full": 0.5, "fast": 0.25, "hasty": 0.27}
+"""Share of the rows from which error curves are measured. For a first look just so many that all but a fifth, which is
+held out, are AMPLE: a damping that is chosen takes longer than these rows."""
 
 
 PROBED_INPUTS, PROBED_INPUTS_FAST = (4, 128), (16, 32)
@@ -39,7 +40,7 @@ PROBE_WORK, PROBE_WORK_FAST = 5e11, 1e11
 
 
 PARTED_WORK = 1e12
-"""Where the fewest inputs need more they are measured part by part."""
+"""Where the fewest inputs need more they are measured part by part, as in a first look."""
 
 
 def measure_costs(
@@ -63,7 +64,7 @@ def measure_costs(
     layers = {layer.name: layer for layer in selection.layers if layer.name not in selection.sparsities}
     curves, trials, roundings, positions = {}, {}, {}, {}
     trial_file, executor = WeightFile.of(model), calibration.executor
-    fewer = calibration.subsample(MEASURED if selection.effort == "full" else MEASURED_FAST)
+    fewer = calibration.subsample(MEASURED[selection.solver_effort])
     swept = fewer.dense_where_made(model, list(layers), functools.partial(progress, "measuring layers"))
     rng: Pending[np.random.Generator] = executor.start(np.random.default_rng, calibration.seed)
 
@@ -82,9 +83,10 @@ def measure_costs(
         trial = layers[name].stored(cost.trial)
         trials[name] = Trial(trial if trial_file is None else trial_file.keep(trial), cost.trial_error)
     work = sum(layer.size * positions[layer.name] for layer in layers.values())
-    probed = probed_inputs(len(layers) * work, is_hasty=selection.asked_effort == "fast")
+    is_hasty = selection.asked_effort == "fast"
+    probed = probed_inputs(len(layers) * work, is_hasty=is_hasty)
     feeds = list(calibration.samples.subset(min(probed, calibration.samples.count), rng.result()).batches())
-    by_parts = PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
+    by_parts = is_hasty or PROBED_INPUTS[0] * len(layers) * work > PARTED_WORK
     probe = Probe(
         model=model,
         trials=trials,
@@ -107,7 +109,7 @@ def _measurement(layer: Layer, selection: Selection, kept: float, sizes: Sequenc
         tiles=selection.pattern.on(layer) if isinstance(selection.pattern, TilePattern) else None,
         kept=kept,
         sizes=tuple(sizes),
-        effort=selection.effort,
+        effort=selection.solver_effort,
     )
 
 
@@ -173,21 +175,22 @@ def measure_cost(measurement: Measurement, moments: LayerMoments, rng: np.random
     rng, removed_slices = copy.deepcopy(rng), measurement.removed_slices
     centred = measurement.layer.has_room_for_bias and moments.varies
     statistics = moments.statistics(centred=centred)
-    weight, kept = measurement.layer.matrix(), measurement.kept
+    weight, kept, effort = measurement.layer.matrix(), measurement.kept, measurement.effort
     damping = moments.choose_damping(weight, None, round(kept * weight.size), rng, centred=centred)
     try:
         problem = solvers.Problem.of(weight, statistics, damping)
         if removed_slices is None:
-            left, curve = problem, solvers.curve(problem, rng, measurement.tiles)
+            left, curve = problem, solvers.curve(problem, rng, measurement.tiles, effort=effort)
         else:
             left = solvers.Problem.of(
                 removed_slices.without_rows(weight), statistics.without(removed_slices.columns), damping
             )
-            curve = solvers.curve(left, rng).of_part(removed_slices.live / weight.size)
+            curve = solvers.curve(left, rng, effort=effort).of_part(removed_slices.live / weight.size)
         sizes = measurement.sizes
-        roundings = solvers.rounding_costs(left, sizes, rng, measurement.layer.blocks) if sizes else {}
+        blocks = measurement.layer.blocks
+        roundings = solvers.rounding_costs(left, sizes, rng, blocks, effort=effort) if sizes else {}
         kept = min(kept, curve.reaching(LEAST_TRIAL_ERROR))
-        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=measurement.effort)
+        pruned, error = solvers.trial(problem, max(1, round(kept * weight.size)), effort=effort)
     except FactorizationError as failure:
         raise FactorizationError(f"layer {measurement.layer.name!r}, damping {damping:g}: {failure}") from failure
     return LayerCost(

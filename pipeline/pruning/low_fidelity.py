@@ -148,6 +148,7 @@ def evaluate_at_low_fidelity(
                 plan.damping(name),
                 pattern=selection.pattern,
                 removed_slices=selection.removed_slices.get(name),
+                effort=selection.solver_effort,
             )
             for name, keep in plan.keep.items()
         }

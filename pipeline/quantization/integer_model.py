@@ -44,12 +44,14 @@ class IntegerPlan:
         ranges: how the ends of an activation's range are chosen.
         symmetric: whether activations are signed, and 0 stands for 0.
         stay: names of nodes that stay floats, and why.
+        is_quick: whether there is little time, see `QuantizeLayers`.
     """
 
     most: Mapping[str, int]
     ranges: RangeMethod = "error"
     symmetric: bool = False
     stay: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_quick: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ def make_integer_models(
     for _, _, moments in as_floats.paired(floats, models, dict.fromkeys(placement.layers, True), ticks=ticks):
         for at, by_layer in enumerate(moments):
             own = [layers[at][name] for name in by_layer]
-            QuantizeLayers(sizes[at], by_layer, outcomes[at], layers=own)(models[at])
+            QuantizeLayers(sizes[at], by_layer, outcomes[at], layers=own, is_quick=plan.is_quick)(models[at])
     for model, by_name, outcome in zip(models, layers, outcomes, strict=True):
         _store(model, by_name, scales, outcome)
     return tuple(

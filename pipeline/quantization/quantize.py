@@ -86,6 +86,7 @@ def quantize_model(
         ranges=cast(RangeMethod, options.ranges),
         symmetric=target.symmetric,
         stay=choice.stay,
+        is_quick=options.is_hasty,
     )
     if all(name in choice.stay for name in plan.most):
         reason = next(iter(choice.stay.values()), "it has no layer that can")

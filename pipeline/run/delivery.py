@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
@@ -87,9 +88,20 @@ class Compression(Result):
 
 
 def deliver(
-    steps: Steps, context: StepContext, applied: AppliedPlan, source: LoadedModel
+    steps: Steps,
+    context: StepContext,
+    applied: AppliedPlan,
+    source: LoadedModel,
+    store: Callable[[ir.Model], StoredModel],
 ) -> tuple[AppliedPlan, StoredModel]:
     """What is delivered: where nothing went and no byte is saved, the model as it came, and it is said why.
+
+    Args:
+        steps: that were applied.
+        context: that they were applied in.
+        applied: what they made.
+        source: the model as it came.
+        store: the form that a model is written in, see `store_model`.
 
     Raises:
         CheckFailedError: inputs or outputs of the compressed model are not those of the dense model any more.
@@ -97,7 +109,7 @@ def deliver(
     options = context.options
     if _trims_nothing(context, applied):
         return _as_it_came(context, applied, source, why_not(context.plans[ChooseUnits.name], options))
-    stored = store(steps, context, applied.model, source)
+    stored = store(applied.model)
     if _keeps_everything(steps, applied):
         growth = model_size(stored.model, None) - model_size(source.given, source.path)
         if growth > 0:
@@ -111,7 +123,7 @@ def is_as_it_came(applied: AppliedPlan) -> bool:
     return "nothing-removed" in [warning.code for warning in applied.warnings]
 
 
-def store(steps: Steps, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
+def store_model(steps: Steps, context: StepContext, model: ir.Model, source: LoadedModel) -> StoredModel:
     """The model in the form that is written, with the entry that says how it was made.
 
     Raises:

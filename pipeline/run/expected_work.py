@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import onnx_ir as ir
@@ -263,9 +264,11 @@ class ExpectedWork:
         trials = at_once * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
         trying = self._swept(at_once + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
         trying *= 1.0 if self.options.is_hasty else TRIED_TWICE if searches else 2.0
+        # part by part a layer takes its part's share of a run, and once a part a run goes on to the end
+        probed = math.sqrt(2.0 / max(layers, 2)) if self.options.is_hasty else PROBED
         return (
             _work("measuring layers", curves, self._folds),
-            _work("measuring sensitivities", PROBED * layers * probe_inputs * self.seconds, self._folds),
+            _work("measuring sensitivities", probed * layers * probe_inputs * self.seconds, self._folds),
             _work("trying plans", trying, self._folds * (searches + (not self.options.is_hasty))),
             *([_work("judging plans", at_once * self._judged, self._folds)] if searches else []),
         )

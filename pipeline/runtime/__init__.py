@@ -1,6 +1,5 @@
 """ONNX Runtime behind one door: sessions, providers, observed values, comparison of outputs."""
 
-from netsurgeon.pipeline.runtime.counted_session import counted
 from netsurgeon.pipeline.runtime.failures import attribute_to_inputs
 from netsurgeon.pipeline.runtime.large_models import (
     EXTERNAL_BYTES,
@@ -31,6 +30,7 @@ from netsurgeon.pipeline.runtime.same_outputs import (
     verify_same,
 )
 from netsurgeon.pipeline.runtime.session import MOST_THREADS, Runtime, Session, first_line, onnxruntime
+from netsurgeon.pipeline.runtime.session_wrappers import Remembering, counted
 
 __all__ = [
     "CPU",
@@ -39,6 +39,7 @@ __all__ = [
     "PAGE",
     "TOLERANCE",
     "Feed",
+    "Remembering",
     "Runtime",
     "Session",
     "attribute_to_inputs",

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,13 +227,16 @@ class CandidateEvaluator:
                 nodes[name] = taken
         return nodes
 
-    def evaluate_at_low_fidelity(self, structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
+    def evaluate_at_low_fidelity(
+        self, structure: Structure, shares: Sequence[float], goes_on: Callable[[Sequence[DropEstimate]], bool]
+    ) -> list[DropEstimate]:
         """The drop at these shares of the weights, pruned with little effort; weights are not rounded.
 
         Args:
             structure: what is pruned.
-            shares: of the weights kept, falling. Where some of them lose more than may be lost, smaller ones are not
-                looked at, but some at once are (ABREAST), so that there may be fewer estimates than shares.
+            shares: of the weights kept, falling; some at once are looked at (ABREAST).
+            goes_on: whether smaller ones are looked at behind those that lose this, so that there may be fewer
+                estimates than shares.
         """
         if structure.key in self._low_fidelity_estimates:
             return self._low_fidelity_estimates[structure.key]
@@ -246,7 +249,7 @@ class CandidateEvaluator:
                 abreast = shares[start : start + at_once]
                 of_folds = [self._estimates_at_low_fidelity(*fold, structure, abreast) for fold in self._folds]
                 evidence += [pool_folds(estimates) for estimates in zip(*of_folds, strict=True)]
-                if context.max_drop is not None and evidence[-1].low > context.max_drop:
+                if not goes_on(evidence):
                     break
             kept_estimates = [dataclasses.asdict(estimate) for estimate in evidence]
             context.work.keep_facts(name, kept_estimates)
@@ -354,12 +357,15 @@ class CandidateEvaluator:
     def _estimates_at_low_fidelity(
         self, pruner: Pruner, drop_evaluator: DropEvaluator, structure: Structure, shares: Sequence[float]
     ) -> list[DropEstimate]:
-        estimates_of_folds = []
-        ticks = functools.partial(self.context.progress, "judging plans")
+        context, estimates = self.context, []
+        ticks = functools.partial(context.progress, "judging plans")
         for number, model in enumerate(pruner.pruned_at_low_fidelity(structure, shares)):
-            session = self.context.calibration.runtime.session(model)
-            estimates_of_folds.append(drop_evaluator.estimate_drop(session, part_of(ticks, number, len(shares))))
-        return estimates_of_folds
+            session, ticks_of_plan = context.calibration.runtime.session(model), part_of(ticks, number, len(shares))
+            if context.options.is_hasty and context.max_drop is not None:
+                estimates.append(drop_evaluator.estimate_rough_drop(session, context.max_drop, ticks_of_plan))
+            else:
+                estimates.append(drop_evaluator.estimate_drop(session, ticks_of_plan))
+        return estimates
 
 
 def _is_repaired(applied: AppliedPlan) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -143,8 +144,8 @@ class Descent:
         ):
             return FIRST_KEPT
         shares = LOW_FIDELITY_SHARES_FAST if self.is_hasty else LOW_FIDELITY_SHARES
-        self.low_fidelity_estimates = estimates = evaluator.evaluate_at_low_fidelity(structure, shares)
-        self.has_enough = estimates[0].has_enough_samples(self.limit)
+        estimates = evaluator.evaluate_at_low_fidelity(structure, shares, self._goes_on)
+        self._take(estimates)
         within = [kept for kept, estimate in zip(shares, estimates, strict=False) if self._excess(estimate) <= 0.0]
         if not within:  # a first look has no tries to come nearer step by step
             return evaluator.share_like(structure, math.sqrt(shares[0]) if self.is_hasty else shares[0])
@@ -153,6 +154,18 @@ class Descent:
         place = shares.index(min(within))
         next_place = min(place + 1, len(shares) - 1)
         return evaluator.share_like(structure, math.sqrt(shares[place] * shares[next_place]))
+
+    def _take(self, estimates: Sequence[DropEstimate]) -> None:
+        """Go by evaluations at low fidelity; in a first look some of them are of a part of the inputs alone."""
+        self.low_fidelity_estimates = list(estimates)
+        self.has_enough = max(estimates, key=lambda estimate: estimate.samples).has_enough_samples(self.limit)
+
+    def _goes_on(self, estimates: Sequence[DropEstimate]) -> bool:
+        """Whether smaller shares may be within the limit; in a first look, whether the smallest so far is."""
+        if not self.is_hasty:
+            return estimates[-1].low <= self.limit
+        self._take(estimates)
+        return self._excess(estimates[-1]) <= 0.0
 
     def _descend(self, kept: float, most: int | None = None) -> Candidate | None:
         step = STEP

@@ -20,7 +20,7 @@ from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer
 from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
 from netsurgeon.pipeline.quantization import integers_of_a_weight
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 from netsurgeon.pipeline.search.provisional import ROWS_SHARE, provisional_inputs
@@ -44,6 +44,7 @@ class GoalSearch:
     Attributes:
         goals: what is wanted.
         source: the model.
+        dense: a session of the model as it came.
         inputs: what it is run on.
         guide: those of them that guide the search.
         options: as given.
@@ -57,6 +58,7 @@ class GoalSearch:
 
     goals: Goals
     source: LoadedModel
+    dense: Session
     inputs: Inputs
     guide: Samples
     options: Options
@@ -211,8 +213,8 @@ class GoalSearch:
         )
 
     def _drop_evaluator(self, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:
-        dense, measure = self.runtime.session(self.source.original), self.judging.measure(samples)
-        return DropEvaluator(dense, samples, measure, seed=self.options.seed, ticks=ticks)
+        measure = self.judging.measure(samples)
+        return DropEvaluator(self.dense, samples, measure, seed=self.options.seed, ticks=ticks)
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.

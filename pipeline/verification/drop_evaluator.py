@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
-from netsurgeon.pipeline.runtime import Session, counted
-from netsurgeon.pipeline.verification.measures import Batch, DropEstimate, Measure, Reading, batches_of
+from netsurgeon.pipeline.runtime import Remembering, Session, counted
+from netsurgeon.pipeline.verification.measures import COUNTED, MEANS, Batch, DropEstimate, Measure, Reading, batches_of
+
+EVERY = 4
+"""Of the feeds, those that are run first where a drop need only be known to lie beyond a limit."""
 
 
 class DropEvaluator:
@@ -22,6 +27,7 @@ class DropEvaluator:
         dense = counted(dense, samples.mask)
         self._dense, self._samples, self._measure, self._seed = dense, samples, measure, seed
         self._reading = measure.reading()
+        self._part: DropEvaluator | None = None
         if not measure.needs_dense:
             self._read(dense, self._reading, ticks)
 
@@ -36,6 +42,24 @@ class DropEvaluator:
         self._read(counted(candidate, self._samples.mask), reading, ticks)
         return self._measure.estimate(self._reading, reading, self._seed)
 
+    def estimate_rough_drop(self, candidate: Session, limit: float, ticks: Ticks = no_ticks) -> DropEstimate:
+        """The same, of a part of the inputs alone where that shows that it lies beyond a limit.
+
+        Args:
+            candidate: what is judged; not what is delivered, of which all inputs have a say.
+            limit: a drop; how far beyond it others lie matters little.
+            ticks: called for every batch.
+        """
+        is_counted = self._measure.name in COUNTED & MEANS and not self._samples.is_paired
+        if self._samples.batch_count < 2 * EVERY or not is_counted:
+            return self.estimate_drop(candidate, ticks)
+        candidate = Remembering(candidate)  # run once on the part
+        if self._part is None:
+            part = every_so_many_feeds(self._samples, EVERY)
+            self._part = DropEvaluator(self._dense, part, self._measure, self._seed)
+        of_part = self._part.estimate_drop(candidate)
+        return of_part if of_part.low > limit else self.estimate_drop(candidate, ticks)
+
     def _read(self, session: Session, reading: Reading, ticks: Ticks) -> None:
         for batch in self._batches(ticks):
             dense = self._dense.run(batch.feed) if self._measure.needs_dense else None
@@ -43,3 +67,10 @@ class DropEvaluator:
 
     def _batches(self, ticks: Ticks) -> Iterator[Batch]:
         return ticking(batches_of(self._samples), ticks, self._samples.batch_count)
+
+
+def every_so_many_feeds(samples: Samples, every: int) -> Samples:
+    """The samples of each feed of so many, in feeds as they are: they stand for all, in whatever order these lie."""
+    ends = np.cumsum([len(numbers) for numbers in samples.batch_numbers()])
+    feeds = np.split(np.arange(samples.count), ends[:-1])
+    return samples.take(np.concatenate(feeds[::every]))

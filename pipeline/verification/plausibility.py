@@ -18,8 +18,9 @@ from netsurgeon.pipeline.verification.measures import F1, Answers, Measure, Meas
 EXAMINED: tuple[MeasureName, ...] = ("top-1", "agreement", "f1", "cosine", "outputs")
 """Measures of answers, and of outputs beside the dense model's: a model that always answers the same may do well."""
 
-MOST_EXAMINED = 1024
-"""Inputs that are looked at, at most: a look before long work."""
+MOST_EXAMINED = 2048
+"""Inputs that are looked at, at most: a look before long work. They are all that guide a first look, which needs the
+answers on them anyway."""
 FEWEST_FOR_CHANCE = 32
 """Labels below which nothing is said of chance."""
 LEAST_FACTOR, LEAST_FACTOR_WITHOUT_LABELS = 1.0, 5.0

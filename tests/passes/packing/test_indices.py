@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from netsurgeon.passes.packing.indices import LEVEL_WIDTHS, IndexCode, choose_code
+from netsurgeon.passes.packing.indices import LEVEL_BYTES, LEVEL_WIDTHS, IndexCode, choose_code
+from netsurgeon.passes.packing.packed_integers import NODE_OVERHEAD, integer_bytes
 
 Indices = NDArray[np.int64]
 
@@ -65,14 +66,26 @@ def gaussian_counts(most: int, spread: float, zeros: float) -> Indices:
 )
 def test_codes_come_close_to_the_entropy(most: int, spread: float, zeros: float, levels: int, margin: float) -> None:
     counts = gaussian_counts(most, spread, zeros)
-    size = choose_code(counts, levels).bytes(counts)
+    _, size = choose_code(counts, levels)
     assert entropy(counts) < size < margin * entropy(counts) + 1000
-    assert size <= choose_code(counts, 1).bytes(counts)
+    assert size <= choose_code(counts, 1)[1]
 
 
 def test_indices_that_are_equally_frequent_or_few_have_one_level() -> None:
-    assert choose_code(np.full(16, 10_000), 4) == IndexCode((4,))
-    assert choose_code(gaussian_counts(7, 2.5, 0.0) // 200, 4) == IndexCode((4,))
+    assert choose_code(np.full(16, 10_000), 4)[0] == IndexCode((4,))
+    assert choose_code(gaussian_counts(7, 2.5, 0.0) // 200, 4)[0] == IndexCode((4,))
+
+
+@pytest.mark.parametrize(("most", "levels"), [(1, 1), (7, 4), (127, 2), (127, 4)])
+def test_the_bytes_of_a_code_are_those_of_its_fields(most: int, levels: int) -> None:
+    counts = gaussian_counts(most, most / 3, 0.3)
+    code, size = choose_code(counts, levels)
+    fields = code.split(np.repeat(np.arange(counts.size), counts))
+    packed = sum(
+        integer_bytes(width, field.size) for width, field in zip((*code.levels, code.low), fields, strict=False)
+    )
+    sums = 2 * (len(code.levels) > 1) + (code.low > 0)
+    assert size == packed + sums * NODE_OVERHEAD + sum(LEVEL_BYTES + (1 << width) for width in code.levels[1:])
 
 
 def test_how_a_code_is_named() -> None:

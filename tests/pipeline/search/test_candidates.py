@@ -1,6 +1,7 @@
 """What the search asks for is made once, in each fold, and noted."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -94,7 +95,7 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(CandidateEvaluator, "_estimates_at_low_fidelity", estimates)
     shares = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-    for limit, most in ((0.05, 6), (None, 9)):
+    for limit, most in ((0.05, 6), (1.0, 9)):
         context: Any = SimpleNamespace(
             folds=(Fold(cast(Any, None), cast(Any, None)),),
             work=RunFolder(None, {}),
@@ -106,6 +107,9 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
         )
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
-        assert len(evaluator.evaluate_at_low_fidelity(structure, shares)) == most
+        estimated = evaluator.evaluate_at_low_fidelity(
+            structure, shares, lambda made, limit=limit: made[-1].low <= limit
+        )
+        assert len(estimated) == most
         assert [point.kept for point in evaluator.points] == list(shares[:most])
     assert tried == [shares[:3], shares[3:6], shares[:3], shares[3:6], shares[6:]]

@@ -1,6 +1,6 @@
 """Which of the candidates is taken, by what is known of their drops."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,6 +25,9 @@ def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_foun
     assert lucky.drop == 0.0
     assert descent._excess(lucky) > 0.0
     assert descent._excess(beyond) > 0.0
+
+
+GoesOn = Callable[[Sequence[DropEstimate]], bool]
 
 
 def descent_of(drops: dict[float, tuple[int, int]], *, is_hasty: bool) -> tuple[Descent, list[float]]:
@@ -67,8 +70,9 @@ def test_a_first_look_starts_where_low_fidelity_holds_for_it_has_no_second_try(
     descent, _ = descent_of({}, is_hasty=is_hasty)
     good, bad = (paired_proportion_ci("top-1", 100_000, 90_000, *answers) for answers in ((9, 9), (9_000, 0)))
 
-    def estimates(structure: Structure, shares: Sequence[float]) -> list[DropEstimate]:
+    def estimates(structure: Structure, shares: Sequence[float], goes_on: GoesOn) -> list[DropEstimate]:
         del structure
+        assert (goes_on([good]), goes_on([good, bad])) == (True, False)
         return [good if share >= 0.5 else bad for share in shares]
 
     evaluator: Any = descent.evaluator
@@ -76,6 +80,18 @@ def test_a_first_look_starts_where_low_fidelity_holds_for_it_has_no_second_try(
     descent.structure = cast(Structure, SimpleNamespace(selection=SimpleNamespace(sizes={})))
     evaluator.evaluate_at_low_fidelity, evaluator.share_like = estimates, lambda structure, share: share
     assert descent._start() == pytest.approx(start)
+
+
+@pytest.mark.parametrize(("is_hasty", "goes_on"), [(True, False), (False, True)])
+def test_a_first_look_tries_no_smaller_share_than_one_that_is_not_within_the_limit(
+    is_hasty: bool, goes_on: bool
+) -> None:
+    descent, _ = descent_of({}, is_hasty=is_hasty)
+    whole, part = (
+        paired_proportion_ci("top-1", count, count, *lost) for count, lost in ((1000, (3, 3)), (250, (6, 2)))
+    )
+    assert part.low < 0.01 < part.high
+    assert descent._goes_on([whole, part]) == goes_on
 
 
 @pytest.mark.parametrize(
@@ -106,7 +122,7 @@ def searched(excess_at: float, *, rehearsed_at: float) -> tuple[Descent, list[fl
     options = SimpleNamespace(uniform=False)
     context = SimpleNamespace(options=options, progress=lambda *_: None, dense=None)
     evaluator: Any = SimpleNamespace(context=context, candidate=candidate, share_like=lambda _, share: share)
-    evaluator.evaluate_at_low_fidelity = lambda _, shares: [evidence(share, rehearsed_at) for share in shares]
+    evaluator.evaluate_at_low_fidelity = lambda _, shares, goes_on: [evidence(share, rehearsed_at) for share in shares]
     structure = cast(Structure, SimpleNamespace(selection=SimpleNamespace(sizes={})))
     return Descent(evaluator, structure, 0.01, is_hasty=False), made
 

@@ -54,6 +54,32 @@ def test_agreement_without_labels() -> None:
     assert evaluator(session(), samples()).estimate_drop(session()).drop == 0.0
 
 
+class Counting(Session):
+    """A session that counts its runs."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__(session(shift)._inference)
+        self.runs = 0
+
+    def run(self, feed: Any, outputs: Any = None) -> dict[str, Any]:
+        self.runs += 1
+        return super().run(feed, outputs)
+
+
+@pytest.mark.parametrize(("shift", "runs", "judged"), [(5.0, 3, 30), (0.05, 9, 90)])
+def test_what_loses_far_too_much_is_run_on_a_part_of_the_inputs(shift: float, runs: int, judged: int) -> None:
+    x = np.random.default_rng(0).standard_normal((90, 3)).astype(np.float32)
+    inputs = open_samples({"x": x}, input_specs(model()), batch_size=10)
+    whole, candidate = evaluator(session(), inputs), Counting(shift)
+    drop = whole.estimate_rough_drop(candidate, 0.01)
+    assert (candidate.runs, drop.samples) == (runs, judged)
+    if judged == 90:
+        assert drop == whole.estimate_drop(session(shift)), "no input is run twice, and all have a say"
+    else:
+        part = np.concatenate([np.arange(start, start + 10) for start in (0, 40, 80)])
+        assert drop.drop == np.mean(answers(shift)[part] != answers(0.0)[part])
+
+
 def test_top1_with_labels_counts_what_is_lost_and_what_is_gained() -> None:
     found = evaluator(session(), samples(lambda x: answers(0.25))).estimate_drop(session(0.5))
     before, after = answers(0.0) == answers(0.25), answers(0.5) == answers(0.25)

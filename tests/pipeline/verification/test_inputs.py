@@ -254,7 +254,7 @@ def test_no_more_is_corrected_on_than_helps(more: int, folds: int) -> None:
     assert [fold.corrected.count for fold in split.folds] == [MOST_CORRECTED] * folds
 
 
-@pytest.mark.parametrize(("count", "corrected", "guide"), [(80, 40, 40), (100, 48, 52), (400, 100, 300)])
+@pytest.mark.parametrize(("count", "corrected", "guide"), [(80, 40, 40), (150, 64, 86), (400, 100, 300)])
 def test_a_first_look_judges_on_most_inputs_without_turns(count: int, corrected: int, guide: int) -> None:
     (fold,) = divided(count, max_drop=0.01, effort="fast").folds
     assert (fold.corrected.count, fold.guide.count) == (corrected, guide)
@@ -270,7 +270,7 @@ def test_a_first_look_takes_fewer_inputs_where_each_is_more_work(monkeypatch: py
         assert split.calibration is fold.corrected
         assert split.guide is fold.guide
         counts.append((fold.corrected.count, fold.guide.count, split.held.count))
-    assert counts == [(256, 2000, 4000), (100, 2000, 2000), (48, 700, 1000)]
+    assert counts == [(256, 2000, 4000), (150, 1250, 1250), (64, 700, 1000)]
     assert divided(8000, max_drop=0.01).held.count == 8000, "only of a first look"
 
 
@@ -305,6 +305,15 @@ def test_a_search_with_many_pictures_leaves_mirror_images_out_and_says_so(
     options = Options(pictures=PictureOptions(channels="grey", mirror=True))
     split = open_inputs(open_model(DIGITS_MODEL, Runtime()), tmp_path, tmp_path, options)
     assert [(fold.corrected.fed, fold.corrected.count) for fold in split.folds] == [(40, 40), (40, 40)]
+    assert [note.code for note in split.notes] == ["not-mirrored"]
+
+
+def test_a_first_look_takes_no_mirror_images_and_says_so(tmp_path: Path) -> None:
+    for number in range(80):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    options = Options(pictures=PictureOptions(channels="grey", mirror=True), effort="fast")
+    split = open_inputs(open_model(DIGITS_MODEL, Runtime()), tmp_path, tmp_path, options)
+    assert split.calibration.fed == split.calibration.count == 40
     assert [note.code for note in split.notes] == ["not-mirrored"]
 
 
