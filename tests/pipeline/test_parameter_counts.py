@@ -22,7 +22,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "4 bits": {"quantize": "w4", "target": "onnx"},
     "8 bits": {"quantize": "w8", "target": "onnx"},
 }
-SAMPLES = np.random.default_rng(4).standard_normal((40, 3, 8, 8)).astype(np.float32)
+SAMPLES = np.random.default_rng(4).standard_normal((64, 3, 8, 8)).astype(np.float32)
 
 
 def without_some_biases(seed: int) -> ir.Model:
