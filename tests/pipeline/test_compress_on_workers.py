@@ -82,7 +82,7 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
 
 
 def test_solves_costs_and_trials_elsewhere_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = [*LINE, "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
+    line = [*LINE[:-1], "80", "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
     assert run([*line, str(tmp_path / "here.onnx")]) == 0
     executor = Elsewhere()
     monkeypatch.setattr(calibrating, "open_executor", lambda *_: executor)
