@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import onnx_ir as ir
 import pytest
+from loaded_server import forked_workers
 from process_pairs import run_pair
 
 from netsurgeon.passes.dependencies.analysis import Dependencies, Unit, analyse
@@ -131,6 +132,14 @@ def open_files() -> Callable[..., list[str]]:
         return numbers
 
     return found
+
+
+@pytest.fixture(scope="session")
+def quick_workers() -> Iterator[None]:
+    """Workers of Dask that start in a moment; tests that need Dask are skipped without it."""
+    pytest.importorskip("distributed")
+    with forked_workers():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ distributed: Any = pytest.importorskip("distributed")
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "cluster"
 DIGITS = Path(__file__).parent.parent / "models" / "digits"
-LINE = ["compress", str(DIGITS / "digits.onnx"), "--data", str(DIGITS / "calibration.npz"), "--limit", "60"]
+LINE = ["compress", str(DIGITS / "digits.onnx"), "--data", str(DIGITS / "calibration.npz"), "--limit", "64"]
 OPTIONS = ["--sparsity", "80%", "--uniform", "--method", "lobs", "--quiet", "-o"]
 HERE = "127.0.0.1"
 
@@ -58,7 +58,7 @@ def make_cluster_spec(**options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+def site(quick_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Copies an example into the current folder and names its function."""
     monkeypatch.chdir(tmp_path)
     for name in ("dask_jobqueue", "dask_kubernetes", "dask_kubernetes.operator"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_server import run_script
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -31,11 +32,11 @@ nbformat.write(notebook, sys.argv[2])
 """
 
 
-def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder, with nothing of Jupyter written outside of it."""
+def run_notebook(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a notebook's cells into a copy in a folder, with nothing of Jupyter written outside of it."""
     environment = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "jupyter")}
     return subprocess.run(
-        [sys.executable, *map(str, arguments)],
+        [sys.executable, "-c", EXECUTE, str(path), str(folder / path.name)],
         cwd=folder,
         env={"OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -55,14 +56,14 @@ def example(name: str) -> Path:
 
 def run_example(name: str, folder: Path, *arguments: str) -> str:
     """What an example prints that must end well."""
-    done = run(folder, example(name), *arguments)
+    done = run_script(folder, example(name), *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def execute(name: str, folder: Path) -> Any:
     """A notebook whose cells have all been run anew."""
-    done = run(folder, "-c", EXECUTE, example(name), folder / name)
+    done = run_notebook(example(name), folder)
     assert done.returncode == 0, done.stderr
     return read(folder / name)
 
@@ -110,7 +111,7 @@ def test_a_gate_lets_a_good_model_through(tmp_path: Path) -> None:
 
 
 def test_a_gate_stops_what_is_not_good_enough(tmp_path: Path) -> None:
-    done = run(tmp_path, example("ci_gate.py"), "--sparsity", "98%")
+    done = run_script(tmp_path, example("ci_gate.py"), "--sparsity", "98%")
     assert done.returncode == 1, done.stderr
     assert done.stderr == "not good enough: no model is written\n"
     assert not (tmp_path / "small.onnx").exists()
@@ -118,7 +119,7 @@ def test_a_gate_stops_what_is_not_good_enough(tmp_path: Path) -> None:
 
 
 def test_a_gate_cannot_judge_what_is_not_there(tmp_path: Path) -> None:
-    done = run(tmp_path, example("ci_gate.py"), "--model", "nothing.onnx")
+    done = run_script(tmp_path, example("ci_gate.py"), "--model", "nothing.onnx")
     assert done.returncode == 2
     assert "nothing.onnx" in done.stderr
     assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ RECIPE = f"""
 model = "{DIGITS / "digits.onnx"}"
 data = "{DIGITS / "calibration.npz"}"
 test = "{DIGITS / "test.npz"}"
-limit = 60
+limit = 64
 damping = 0.01
 method = "lobs"
 """
@@ -65,8 +65,8 @@ def test_recipes_become_folders_and_a_page_and_are_not_run_twice(
     assert bytes_of(out)[0] != before[0]
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_workers_give_the_same_bytes(recipes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("distributed")
     for out, more in (("alone", []), ("two", ["--cluster", "local:2"])):
         assert run(["compress-many", *recipes[:2], "--out", str(tmp_path / out), *more]) == 0
         assert capsys.readouterr().out.splitlines()[:2] == ["1/2 half: done", "2/2 ninety: done"]

@@ -1,5 +1,6 @@
 """compress with --cluster: the same model as alone, also where workers die, and a sentence for what cannot be."""
 
+import contextlib
 import json
 import os
 import random
@@ -32,10 +33,10 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 30_000)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("distributed")
     assert run([*LINE, *OPTIONS, str(tmp_path / "alone.onnx")]) == 0
     begun, over, killed, clusters = threading.Event(), threading.Event(), list[int](), list[Any]()
 
@@ -58,7 +59,7 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
         rng = random.Random(0)
         begun.wait()
         while not over.wait(rng.uniform(0.2, 1.0)) and len(killed) < 10:
-            for worker in workers_of_this_process()[:1]:
+            for worker in workers_that_ran_for_a_while(clusters[0])[:1]:
                 os.kill(worker, signal.SIGKILL)
                 killed.append(worker)
 
@@ -81,7 +82,7 @@ def test_a_model_has_the_same_bytes_as_alone_though_workers_die(
 
 
 def test_solves_costs_and_trials_elsewhere_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = [*LINE, "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
+    line = [*LINE[:-1], "80", "--batch-size", "20", "--sparsity", "70%", "--trim", "20%", "--quiet", "-o"]
     assert run([*line, str(tmp_path / "here.onnx")]) == 0
     executor = Elsewhere()
     monkeypatch.setattr(calibrating, "open_executor", lambda *_: executor)
@@ -90,15 +91,16 @@ def test_solves_costs_and_trials_elsewhere_give_the_same_bytes(tmp_path: Path, m
     assert (tmp_path / "elsewhere.onnx").read_bytes() == (tmp_path / "here.onnx").read_bytes()
 
 
+@pytest.mark.usefixtures("quick_workers")
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_workers_does_not_change_the_bytes(workers: int, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
     line = [*LINE, "--batch-size", "40", "--sparsity", "70%", "--effort", "fast", "--quiet", "-o"]
     assert run([*line, str(tmp_path / "alone.onnx")]) == 0
     assert run([*line, str(tmp_path / "many.onnx"), "--cluster", f"local:{workers}"]) == 0
     assert (tmp_path / "many.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,14 +130,14 @@ def close_once(cluster: Any, folder: Path) -> None:
     cluster.close()
 
 
-def workers_of_this_process() -> list[int]:
-    """Processes that Dask has started, those first that have run for a while."""
-    children = [
-        child
-        for child in psutil.Process().children()
-        if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > 2.0
-    ]
-    return [child.pid for child in sorted(children, key=lambda child: child.create_time())]
+def workers_that_ran_for_a_while(cluster: Any) -> list[int]:
+    """Processes of a cluster on this machine, the oldest first."""
+    began = dict[int, float]()
+    for pid in [nanny.pid for nanny in cluster.workers.values()]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has died and is not replaced yet
+            if pid is not None:
+                began[pid] = psutil.Process(pid).create_time()
+    return sorted((pid for pid, start in began.items() if time.time() - start > 2.0), key=began.__getitem__)
 
 
 class Apart(InProcess):
@@ -180,8 +182,8 @@ def test_a_bad_cluster_is_a_sentence(cluster: str, tmp_path: Path, capsys: pytes
     assert f"error: cluster is '{cluster}', expected local:N" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_large_model_travels_through_files_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("distributed")
     monkeypatch.setattr(calibrating, "is_large", lambda _: True)
     with pytest.raises(InputError, match=r"weights of more than 1.5 GB travel through files: give work, a folder"):
         compress(DIGITS / "digits.onnx", DIGITS / "calibration.npz", limit=40, sparsity=0.5, cluster="local:1")
@@ -194,8 +196,8 @@ def test_a_large_model_travels_through_files_or_is_refused(tmp_path: Path, monke
     assert len(list((tmp_path / "work" / "sent").iterdir())) > 3
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_store_that_workers_do_not_see_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("distributed")
     line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--cluster", "local:1"]
     assert run([*line, "--cluster-store", "memory://of-this-process"]) == 2
     assert "cannot read what was sent to it from memory://of-this-process" in capsys.readouterr().err

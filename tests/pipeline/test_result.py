@@ -43,7 +43,7 @@ class Fruit(Result):
 def results(delivered: tuple[Path, Compression]) -> dict[str, Result]:
     folder, compression = delivered
     dense, data = DIGITS / "digits.onnx", DIGITS / "test.npz"
-    job: Any = {"model": dense, "data": data, "sparsity": 0.5, "limit": 32, "method": "magnitude", "uniform": True}
+    job: Any = {"model": dense, "data": data, "sparsity": 0.5, "limit": 64, "method": "magnitude", "uniform": True}
     jobs = {"digits.onnx, half": job, "digits.onnx, no data": job | {"data": folder / "none.npz"}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_profile, "BUDGET", 0.05)

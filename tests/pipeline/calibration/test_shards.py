@@ -104,9 +104,8 @@ def test_moments_of_no_more_than_a_branch_of_the_tree_are_held(monkeypatch: pyte
     assert max(alive) <= 4, "a branch of a tree of ten, and the shard that is read"
 
 
-@pytest.mark.usefixtures("small_shards")
+@pytest.mark.usefixtures("small_shards", "quick_workers")
 def test_moments_are_the_same_bytes_on_workers() -> None:
-    pytest.importorskip("distributed")
     with open_executor("local:2") as executor:
         for (_, one), (_, other) in zip(swept(InProcess()), swept(executor), strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(arrays(one), arrays(other), strict=True))

@@ -82,7 +82,7 @@ def test_bytes_are_spent_where_they_save_most(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_the_plan_says_is_what_the_model_has() -> None:
     model, x = conv_net(), pictures(60)
-    result = compress(ir.to_proto(model), {"x": x}, quantize="w4a8", target="qnn", pack=False)
+    result = compress(ir.to_proto(model), {"x": x}, test={"x": x}, quantize="w4a8", target="qnn", pack=False)
     assert result.report.integers is not None
     bits = {layer.name: layer.bits for layer in result.report.integers.layers}
     assert bits == {name: bits_of(most) for name, most in planned(model, x).items()}

@@ -24,7 +24,8 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.quantization.choose import IntegerChoice
 from netsurgeon.pipeline.repair import repair, torch_checks
 
-FAST: dict[str, Any] = {"method": "obs", "damping": 0.01, "values": "float32", "pack": False}
+UNIFORM: dict[str, Any] = {"method": "obs", "damping": 0.01, "uniform": True}
+FAST: dict[str, Any] = {**UNIFORM, "values": "float32", "pack": False}
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,9 @@ def weights(model: ir.Model) -> dict[str, Any]:
 
 
 def test_the_outputs_come_nearer_and_the_zeros_stay() -> None:
-    data, test = pictures(384)[:256], pictures(384)[256:]
+    data, test, options = pictures(384)[:256], pictures(384)[256:], {**FAST, "uniform": False}
     plain, repaired = (
-        compress(residual_network(), data, test=test, sparsity=0.7, repair=on, **FAST) for on in (False, True)
+        compress(residual_network(), data, test=test, sparsity=0.7, repair=on, **options) for on in (False, True)
     )
     facts = repaired.report.repair
     assert plain.report.repair is None
@@ -98,7 +99,7 @@ def test_trimmed_units_are_gone_and_integers_stay_integers() -> None:
     assert trimmed.report.trim is not None
     assert trimmed.report.trim.proof is not None
     assert trimmed.report.trim.proof.is_informative
-    integers = compress(residual_network(), x, sparsity=0.5, quantize="int8", target="qnn", repair=True, damping=0.01)
+    integers = compress(residual_network(), x, sparsity=0.5, quantize="int8", target="qnn", repair=True, **UNIFORM)
     assert integers.report.repair is not None
     assert integers.report.integers is not None
     assert "QuantizeLinear" in {node.op_type for node in integers.model.graph}
@@ -372,9 +373,7 @@ def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest
 def test_the_errors_said_are_those_of_what_is_delivered() -> None:
     data = pictures(256)
     for values in ("float16", "codebook"):
-        result = compress(
-            residual_network(), data, sparsity=0.7, values=values, repair=True, method="obs", damping=0.01
-        )
+        result = compress(residual_network(), data, sparsity=0.7, values=values, repair=True, **UNIFORM)
         facts = result.report.repair
         assert facts is not None
         (record,) = [record for record in result.report.steps if record.name == "repair"]
@@ -422,7 +421,7 @@ def test_a_batch_that_is_fixed_needs_a_whole_one_held_out() -> None:
 
 @pytest.mark.parametrize("mode", ["w4", "w8"])
 def test_weights_are_repaired_where_activations_stay_floats_and_integers_stay_without_a_warning(mode: str) -> None:
-    options: dict[str, Any] = {"method": "obs", "damping": 0.01, "pack": False}
+    options: dict[str, Any] = {**UNIFORM, "pack": False}
     report = compress(residual_network(), pictures(256), quantize=mode, sparsity=0.7, repair=True, **options).report
     assert report.integers is not None
     assert report.repair is not None
@@ -498,19 +497,21 @@ def test_killed_integers_go_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
     assert ir.to_proto(resumed.model).SerializeToString() == ir.to_proto(whole.model).SerializeToString()
 
 
-@pytest.mark.parametrize(
-    "options",
-    ['sparsity=0.7, quantize="int8"', 'max_drop="5%", effort="fast"', 'max_size="900KB", effort="full", repair=False'],
-)
-def test_nothing_imports_torch_unless_it_is_asked_for(options: str) -> None:
-    script = (
-        "import sys; from searched_models import labelled, small_network; from netsurgeon import compress;"
-        f"compress(small_network(), labelled(small_network(), 200, 1), {options}, method='obs', damping=0.01);"
-        "print('torch' in sys.modules)"
-    )
+WITHOUT_REPAIR = (
+    'sparsity=0.7, quantize="int8"', 'max_drop="5%", effort="fast"', 'max_size="900KB", effort="full", repair=False'
+)  # fmt: skip
+
+
+def test_nothing_imports_torch_unless_it_is_asked_for() -> None:
+    script = ["import sys", "from searched_models import labelled, small_network", "from netsurgeon import compress"]
+    for options in WITHOUT_REPAIR:
+        script += [
+            f"compress(small_network(), labelled(small_network(), 200, 1), {options}, method='obs', damping=0.01)",
+            "print('torch' in sys.modules)",
+        ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    assert run.stdout.strip() == "False", run.stderr
+    run = subprocess.run([sys.executable, "-c", "\n".join(script)], capture_output=True, text=True, env=environment)
+    assert run.stdout.split() == ["False"] * len(WITHOUT_REPAIR), run.stderr
 
 
 def test_a_search_goes_further_with_repair() -> None:

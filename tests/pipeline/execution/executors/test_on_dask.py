@@ -35,10 +35,11 @@ from netsurgeon.pipeline.execution.executors import (
 )
 
 distributed: Any = pytest.importorskip("distributed")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.fixture(scope="module")
-def two_workers() -> Iterator[Executor]:
+def two_workers(quick_workers: None) -> Iterator[Executor]:
     with open_executor("local:2") as executor:
         yield executor
 
