@@ -1,7 +1,6 @@
 """What the search asks for is made once, in each fold, and noted."""
 
 import dataclasses
-import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
