@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,11 @@ def zoo(task: Task) -> Facts:
     _, (seconds,) = time_models((small, small), feeds[:1], (dense, sparse))
     ratio = paired_ratio(seconds[..., 0], seconds[..., 1])
     sessions = [runtime.session(small) for runtime in (dense, sparse)]
-    outputs = [[session.run(feed) for feed in feeds[:COMPARED]] for session in sessions]
+    expected, actual = ([session.run(feed) for feed in feeds[:COMPARED]] for session in sessions)
     return {
         **facts,
         **_layers(small, feeds[0], sparse),
-        **largest_difference(*outputs, output_steps(onnx.load(small))),
+        **largest_difference(expected, actual, output_steps(onnx.load(small))),
         "int8": 1e3 * float(np.median(seconds[..., 0])),
         "sparse": 1e3 * float(np.median(seconds[..., 1])),
         "ratio": ratio.value,
@@ -77,7 +77,7 @@ def output_steps(model: onnx.ModelProto) -> dict[str, float]:
 
 
 def largest_difference(
-    expected: list[Mapping[str, Any]], actual: list[Mapping[str, Any]], steps: Mapping[str, float]
+    expected: Sequence[Mapping[str, Any]], actual: Sequence[Mapping[str, Any]], steps: Mapping[str, float]
 ) -> Facts:
     """Whether outputs, by name for each input, are equal; else how far they are apart at most.
 

@@ -54,7 +54,9 @@ LAYERS = {  # channels in and out, kernel, size of the picture
     "1024 to 256, 1x1, 14x14": (1024, 256, 1, 14),
     "512 to 512, 3x3, 7x7": (512, 512, 3, 7),
 }
-PRODUCTS = {  # what makes them, shape of the input, whether their sessions run in turn
+PRODUCTS: dict[
+    str, tuple[Callable[..., onnx.ModelProto], tuple[int, ...], bool]
+] = {  # what makes them, shape of the input, whether their sessions run in turn
     "4096 inputs, 4096 outputs, batch 1, in turn": (fully_connected, (1, 4096), True),
     "4096 inputs, 4096 outputs, batch 1, alone": (fully_connected, (1, 4096), False),
     "two layers of BERT-base's shape, 128 tokens": (transformer, (1, 128, 768), True),
