@@ -130,10 +130,25 @@ def energy_over_variance(session: Session, samples: Samples) -> dict[str, float]
 
 def zoo(task: Task) -> Facts:
     """Quantize a graph with random inputs, and say whether it runs, as meant and no slower."""
-    dense, small = Path(task["path"]), Path(task["folder"]) / "small.onnx"
+    facts = compress_graph(task, {"quantize": "int8"})
+    if "status" in facts:
+        return facts
+    dense, small = Path(task["path"]), compressed_graph(task)
+    feeds = _runs.random_feeds(task["inputs"])
+    return {**facts, **_file_facts(dense, small), **times(profile(dense, small, data=feeds[:1], threads=THREADS))}
+
+
+def compressed_graph(task: Task) -> Path:
+    """Where `compress_graph` puts the file."""
+    return Path(task["folder"]) / "small.onnx"
+
+
+def compress_graph(task: Task, options: dict[str, Any]) -> Facts:
+    """Compress a graph of the zoo with random inputs, and run it; with a `status` where that came to nothing."""
+    dense, small = Path(task["path"]), compressed_graph(task)
     feeds = _runs.random_feeds(task["inputs"])
     by_name = _runs.is_static(task["path"], task["inputs"])
-    step = {"model": str(dense), "output": str(small), "data": "zoo", "seed": 0, "options": {"quantize": "int8"}}
+    step = {"model": str(dense), "output": str(small), "data": "zoo", "seed": 0, "options": options}
     facts = compress({**step, "given": f"random:{_runs.ZOO_SAMPLES}" if by_name else feeds})
     if facts.get("status") == "refused":
         nothing = any(text in facts["error"] for text in NOTHING_TO_QUANTIZE)
@@ -144,7 +159,7 @@ def zoo(task: Task) -> Facts:
     )
     if not usable:
         return {**facts, "status": "BROKEN", "error": "an output is not finite where it was, or has another shape"}
-    return {**facts, **_file_facts(dense, small), **times(profile(dense, small, data=feeds[:1], threads=THREADS))}
+    return facts
 
 
 def sources(task: Task) -> tuple[Any, Any, dict[str, Any]]:

@@ -128,6 +128,24 @@ EXPORT int32_t netsurgeon_sparse_run(const void* layer, int64_t batch, int64_t h
 
 EXPORT int64_t netsurgeon_sparse_steps(const void* layer) { return static_cast<const Layer*>(layer)->steps(); }
 
+// Multiplies weights of steps by columns, as a layer does, with nothing else to do and all that is read in the nearest
+// cache: about `slots` of them. Gives their number, or -1. Over the time that it took: what an instruction set allows.
+EXPORT int64_t netsurgeon_sparse_repeat(const char* isa, int64_t slots) {
+  return guarded<int64_t>(-1, [&] {
+    constexpr size_t steps = 8;
+    const Engine& engine = engine_of(isa_named(isa), true);
+    const auto width = static_cast<size_t>(engine.width), pixels = static_cast<size_t>(engine.pixels);
+    const auto stream = aligned<uint8_t>(steps * kStepBytes), panel = aligned<uint8_t>(steps * pixels * width);
+    for (size_t i = 0; i < steps * kStepBytes; ++i) stream[i] = static_cast<uint8_t>(7 * i % width);
+    std::memset(panel.get(), 1, steps * pixels * width);
+    const auto sums = aligned<int32_t>(pixels * kRows);
+    const auto once = static_cast<int64_t>(steps * pixels) * kStepWeights;
+    const int64_t times = slots < once ? 1 : slots / once;
+    engine.repeat(stream.get(), static_cast<int32_t>(steps), panel.get(), times, sums.get());
+    return times * once;
+  });
+}
+
 // The dense weights again, from the encoded ones.
 EXPORT void netsurgeon_sparse_decode(const void* layer, int8_t* weight) {
   const std::vector<int8_t> decoded = decode(static_cast<const Layer*>(layer)->encoded());

@@ -122,6 +122,7 @@ class Library(Backend):
             ("run", ctypes.c_int32, [pointer, number, number, number, ctypes.c_int32, pointer, pointer, pointer]),
             ("steps", number, [pointer]),
             ("decode", None, [pointer, pointer]),
+            ("repeat", number, [ctypes.c_char_p, number]),
         ):
             function = getattr(library, f"netsurgeon_sparse_{name}")
             function.restype, function.argtypes = result, arguments
@@ -168,6 +169,13 @@ class Library(Backend):
     def decode(self, layer: int, weight: Buffer) -> None:
         """As `Backend.decode`."""
         self._functions["decode"](layer, weight.ctypes)
+
+    def repeat(self, isa: str, slots: int) -> int:
+        """Multiply about so many slots with nothing else to do, and give their number."""
+        multiplied = int(self._functions["repeat"](isa.encode(), slots))
+        if multiplied < 0:
+            raise ValueError(self.error())
+        return multiplied
 
 
 def _address(array: Buffer | None) -> Any:

@@ -101,6 +101,9 @@ struct Engine {
   void (*multiply_lines)(const Task&, const Strip&);
   // Largest values of one row of the output of a pooling, NHWC.
   void (*pool_row)(const Pool&, int64_t image, int64_t row);
+  // Take these steps, so many times over, by a panel [step][pixel][width], and keep the sums in `to` [pixel][16]: what the
+  // instructions allow.
+  void (*repeat)(const uint8_t* stream, int32_t steps, const uint8_t* panel, int64_t times, int32_t* to);
   // What is taken from each input before it is multiplied.
   int32_t offset = 0;
 };

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "provider/groups.h"
+#include "provider/graph/groups.h"
 
 namespace netsurgeon::sparse {
 

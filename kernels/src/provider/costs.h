@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/isa.h"
-#include "provider/groups.h"
+#include "provider/graph/groups.h"
 
 namespace netsurgeon::sparse {
 

@@ -6,8 +6,8 @@
 
 #include "provider/compute.h"
 #include "provider/costs.h"
-#include "provider/explain.h"
-#include "provider/groups.h"
+#include "provider/graph/explain.h"
+#include "provider/graph/groups.h"
 #include "provider/ort.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))

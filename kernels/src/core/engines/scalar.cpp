@@ -92,10 +92,12 @@ void finish(const Task& task, const Sums& sums) {
 
 #include "core/engines/loops.inl"
 #include "core/engines/lines.inl"
+#include "core/engines/roof.inl"
 
 }  // namespace
 
 const Engine kScalarEngine = {
-    "scalar", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
+    "scalar", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat};
 
 }  // namespace netsurgeon::sparse

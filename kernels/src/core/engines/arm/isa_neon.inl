@@ -59,3 +59,4 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 #include "finish_neon.inl"
 #include "core/engines/loops.inl"
 #include "core/engines/lines.inl"
+#include "core/engines/roof.inl"

@@ -19,6 +19,7 @@ inline int32x4_t multiplied(int32x4_t sums, int8x16_t columns, int8x16_t weight)
 }  // namespace
 
 const Engine kNeonEngine = {
-    "neon", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row, kSignedOffset};
+    "neon", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat, kSignedOffset};
 
 }  // namespace netsurgeon::sparse

@@ -13,6 +13,7 @@ namespace {
 }  // namespace
 
 const Engine kNeonDotEngine = {
-    "neon-dotprod", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row, kSignedOffset};
+    "neon-dotprod", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat, kSignedOffset};
 
 }  // namespace netsurgeon::sparse

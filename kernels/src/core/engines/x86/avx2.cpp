@@ -18,6 +18,7 @@ __m256i multiplied(__m256i sums, __m256i columns, __m256i weight) {
 }  // namespace
 
 const Engine kAvx2Engine = {
-    "avx2", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
+    "avx2", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat};
 
 }  // namespace netsurgeon::sparse

@@ -46,3 +46,4 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 #include "finish_256.inl"
 #include "core/engines/loops.inl"
 #include "core/engines/lines.inl"
+#include "core/engines/roof.inl"

@@ -36,10 +36,12 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 #include "finish_512.inl"
 #include "core/engines/loops.inl"
 #include "core/engines/lines.inl"
+#include "core/engines/roof.inl"
 
 }  // namespace
 
 const Engine kVbmiEngine = {
-    "avx512-vbmi-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
+    "avx512-vbmi-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat};
 
 }  // namespace netsurgeon::sparse

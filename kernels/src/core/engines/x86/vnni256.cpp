@@ -13,6 +13,7 @@ namespace {
 }  // namespace
 
 const Engine kVnni256Engine = {
-    "avx-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row};
+    "avx-vnni", Isa::kWidth, Isa::kPixels, pack, multiply, multiply_rows, multiply_lines, pool_row,
+    repeat};
 
 }  // namespace netsurgeon::sparse

@@ -1,4 +1,4 @@
-#include "provider/explain.h"
+#include "provider/graph/explain.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,5 +1,5 @@
 // Matrix products of integers whose scale is found in each run.
-#include "provider/groups.h"
+#include "provider/graph/groups.h"
 
 namespace netsurgeon::sparse {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/layer.h"
-#include "provider/graph.h"
+#include "provider/graph/view.h"
 
 namespace netsurgeon::sparse {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "provider/graph.h"
+#include "provider/graph/view.h"
 
 namespace netsurgeon::sparse {
 

@@ -1,4 +1,4 @@
-#include "provider/graph.h"
+#include "provider/graph/view.h"
 
 #include <algorithm>
 #include <cmath>
