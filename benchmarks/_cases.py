@@ -105,7 +105,7 @@ class PatternGoal:
     """A row of the table of patterns: the weights of a row of GOALS, in tiles of a sparse kernel.
 
     Attributes:
-        goal: the row whose default method it is compared with, layer by layer pruned as far.
+        goal: the row whose default method it is compared with, which keeps as many weights.
         pattern: of the weights.
         most: points of top-1 that it may lose beside the default; None = only reported.
     """

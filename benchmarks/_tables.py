@@ -29,6 +29,8 @@ KEPT_TOLERANCE = 0.05
 """Percent of the weights by which what was kept may exceed what was asked for."""
 PLAN_TOLERANCE = 0.02
 """Difference of a layer's sparsity up to which two runs prune it as far: methods leave other units dead."""
+OWN_SHARES, OTHER_SHARES = "its own", "those of auto"
+"""How a pattern's weights are shared out among the layers."""
 NINETY_PERCENT = 1.2816
 """Standard errors of the one-sided 90 % bound."""
 
@@ -292,11 +294,13 @@ def _patterns(rows: list[Row]) -> str:
     if not lines:
         return ""
     legend = (
-        "Weights in tiles of a sparse kernel (`--pattern`), each layer pruned as far as by auto, which may keep them "
-        f"in any place: top-1 in percent, means of the draws that both have run, ± {NINETY_PERCENT:.2f} standard "
-        "errors as above. Slots: share of all weights that the kernel has steps for, padding included."
+        "Weights in tiles of a sparse kernel (`--pattern`) beside as many that may lie in any place (auto): top-1 in "
+        f"percent, means of the draws that both have run, ± {NINETY_PERCENT:.2f} standard errors as above. Shares of "
+        f"the layers: {OWN_SHARES}, as `--pattern` has it by itself, or {OTHER_SHARES}. Slots: share of all weights "
+        "that the kernel has steps for, padding included."
     )
-    titles = ("model", "kept", "pattern", "auto", "top-1", "difference", "may lose", "slots", "seconds", "reached")
+    titles = ("model", "kept", "pattern", "shares", "auto", "top-1", "difference", "may lose", "slots", "seconds")
+    titles = (*titles, "reached")
     return f"## Patterns\n\n{legend}\n\n{table(titles, lines)}"
 
 
@@ -304,12 +308,13 @@ def _pattern_line(rows: list[Row], goal: PatternGoal) -> list[str]:
     pairs, missed = _pattern_pairs(rows, goal), pattern_misses(rows, goal)
     line = [goal.goal.model, f"{goal.goal.kept:g} %", goal.pattern]
     if not pairs:
-        return [*line, *[""] * 6, "no: " + "; ".join(_plain(miss) for miss in missed)]
+        return [*line, *[""] * 7, "no: " + "; ".join(_plain(miss) for miss in missed)]
     mean, error = _difference(pairs)
     own, other = (statistics.fmean(float(row["top1"]) for row in runs) for runs in zip(*pairs, strict=True))
     count = f" ({len(pairs)})" if len(pairs) > 1 else ""
     return [
         *line,
+        pairs[0][0].get("shares", OTHER_SHARES),
         f"{other:.2f}",
         f"{own:.2f}{count}",
         f"{mean:+.2f} ± {NINETY_PERCENT * error:.2f}",

@@ -17,6 +17,7 @@ from typing import Any
 from _cases import DEFAULT, GOALS, METHODS, MODELS, PATTERN_GOALS, PATTERNS, Goal, PatternGoal, zoo_names
 from _process import Row, run_task, run_zoo, take_two_cores
 from _tables import (
+    OWN_SHARES,
     default_sparsities,
     keep_row,
     misses,
@@ -117,15 +118,11 @@ def _patterns(arguments: argparse.Namespace) -> list[str]:
 
 
 def _pattern_row(arguments: argparse.Namespace, goal: PatternGoal, seed: int) -> Row:
-    """The weights that the default method keeps of each layer, in a pattern."""
+    """As many weights as the default method keeps, in a pattern and shared out among the layers for that pattern."""
     row: Row = {"part": "patterns", "model": goal.goal.model, "kept": goal.goal.kept, "method": goal.pattern}
-    row |= {"seed": seed, "most_lost": goal.most}
-    same: Row = {**row, "part": "accuracy"}
-    sparsities = default_sparsities(read_rows(arguments.results), same)
-    if not sparsities:
-        return {**row, "status": "BROKEN", "error": f"{DEFAULT} has not been run, which says how far layers are pruned"}
-    task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.goal.data, "sparsities": sparsities}
-    row |= run_task({**task, **same, "method": DEFAULT, "pattern": goal.pattern})
+    row |= {"seed": seed, "most_lost": goal.most, "shares": OWN_SHARES}
+    task = {"kind": "accuracy", "shared": str(arguments.shared), "data": goal.goal.data, "sparsities": {}}
+    row |= run_task({**row, **task, "method": DEFAULT, "pattern": goal.pattern})
     return row if row["status"] != "ok" else {**row, "figure": own_figure(row, goal.goal)}
 
 
