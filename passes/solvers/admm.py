@@ -245,7 +245,10 @@ class Choice:
         """That of the weights W₀ (groups, rows, columns)."""
         shifted = (weight * problem.scale).astype(problem.hessian.dtype)
         together = schedule.hold if row_blocks(*weight.shape) is None else BLOCK_STEPS
-        return cls(problem, shifted, shifted @ problem.hessian, keep, pattern, schedule, together)
+        return cls(
+            problem=problem, shifted=shifted, target=shifted @ problem.hessian, keep=keep, pattern=pattern,
+            schedule=schedule, together=together,
+        )  # fmt: skip
 
     def first_round(self) -> Round:
         """The one that begins with the largest weights."""
@@ -270,7 +273,8 @@ class Choice:
 
     def _round(self, taken: int, rho: float, settled_with: float | None, mask: Mask) -> Round:
         steps = self.schedule.steps_of_round(taken, self.together)
-        return Round(taken, steps, rho, settled_with, np.packbits(mask, axis=-1), mask.shape[-1])
+        packed = np.packbits(mask, axis=-1)
+        return Round(taken, steps, rho, settled_with, packed=packed, columns=mask.shape[-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +300,10 @@ class RowBlock:
     @classmethod
     def of(cls, choice: Choice, rows: slice, shifted: Floats, keep: int | None = None) -> RowBlock:
         """Some rows of a layer, of all of which `shifted` is."""
-        return cls(rows, shifted[:, rows], choice.target[:, rows], choice.pattern, keep, choice.schedule.relaxation)
+        return cls(
+            rows=rows, shifted=shifted[:, rows], target=choice.target[:, rows], pattern=choice.pattern, keep=keep,
+            relaxation=choice.schedule.relaxation,
+        )  # fmt: skip
 
     def take_steps(self, of_round: Round, penalised: Penalised) -> None:
         """Take the steps of a round."""

@@ -211,7 +211,7 @@ class RefitSystem:
     def iterate(self, target: Array, start: Floats, mask: Mask, steps: int) -> Array:
         """Weights of some rows on their support after so many steps, from `start`; `target` is that of the layer."""
         target = target if self.factor == 1.0 else self.factor * target
-        return linalg.refit_iterative(target, self.hessian, start, mask, steps, self.together)
+        return linalg.refit_iterative(target, self.hessian, start, mask, steps, together=self.together)
 
     def refit(self, target: Array, start: Floats, mask: Mask, steps: int) -> Array:
         """The same.

@@ -176,8 +176,7 @@ class QuantizeLayers(StepDefaults):
             progress=context.progress,
             most=plan.most if plan else {},
         )
-        # a first look takes the time of the dense structure for that of this one
-        if choice.timed is not None and context.timer is not None and not context.options.is_hasty:
+        if choice.timed is not None and context.timer is not None:
             result = unless_slower(result, given, context.timer, context.progress)
         context.integers = result.integers if context.options.repair else None
         return StepResult(
