@@ -113,7 +113,10 @@ class QuantizeLayers(ir.passes.InPlacePass):
             problem = Problem.of(weight, statistics, damping)
         except FactorizationError as failure:
             raise FactorizationError(f"layer {layer.name!r}, damping {damping:g}: {failure}") from failure
-        integers = solvers.round_to_integers(problem, weight != 0.0, most, layer.blocks, **self._grid(layer))
+        grid = self._grid(layer)
+        integers = solvers.round_to_integers(
+            problem, weight != 0.0, most, layer.blocks, span=grid["span"], least=grid["least"]
+        )
         return _Rounded(integers, problem, statistics, damping)
 
     def _choose_damping(self, weight: Array, moments: LayerMoments, centred: bool) -> float:

@@ -13,8 +13,10 @@ from netsurgeon.passes.solvers.damping import choose_damping
 from netsurgeon.passes.solvers.error_curve import ROUNDED_KEPT, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.integer_grid import round_to_integers
 from netsurgeon.passes.solvers.masks import Tiles
-from netsurgeon.passes.solvers.methods import prune, refit_columns
+from netsurgeon.passes.solvers.methods import Effort, prune, refit_columns
 from netsurgeon.passes.solvers.problem import Problem
+
+EFFORTS: tuple[Effort, Effort] = ("full", "hasty")
 
 
 def check_curve(columns: int, rows: int, tolerance: float) -> None:
@@ -118,6 +120,16 @@ def test_where_inputs_are_few_rounding_costs_what_it_does_on_others() -> None:
     change = round_to_integers(problem, weight != 0.0, 7).weight - weight
     lost = float(np.sum((change @ held.gram) * change)) / problem_module.energy(weight, held)
     assert 0.7 < cost / lost < 1.5, "a third as much on the inputs that it was fitted to"
+
+
+def test_a_first_look_measures_curves_and_integers_on_fewer_rows_and_is_as_near() -> None:
+    problem = Problem.of(normal(1, 64, 30), statistics_of(samples(1, 30, 300)), 1e-2)
+    full, hasty = (rounding_costs(problem, (63, 7, 1), np.random.default_rng(0), effort=effort) for effort in EFFORTS)
+    for most, cost in hasty.items():
+        np.testing.assert_allclose(cost.errors[1:], full[most].errors[1:], rtol=0.5)
+    whole, part = (curve(problem, np.random.default_rng(0), effort=effort) for effort in EFFORTS)
+    assert (whole.errors != part.errors).any(), "other rows stand for the layer"
+    np.testing.assert_allclose(part.errors[5:], whole.errors[5:], rtol=0.3)
 
 
 def test_fewer_bits_cost_more_and_fewer_weights_less() -> None:
