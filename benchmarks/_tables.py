@@ -299,8 +299,8 @@ def _patterns(rows: list[Row]) -> str:
         f"the layers: {OWN_SHARES}, as `--pattern` has it by itself, or {OTHER_SHARES}. Slots: share of all weights "
         "that the kernel has steps for, padding included."
     )
-    titles = ("model", "kept", "pattern", "shares", "auto", "top-1", "difference", "may lose", "slots", "seconds")
-    titles = (*titles, "reached")
+    lost = ("auto", "top-1", "difference", "may lose")
+    titles = ("model", "kept", "pattern", "shares", *lost, "slots", "seconds", "reached")
     return f"## Patterns\n\n{legend}\n\n{table(titles, lines)}"
 
 

@@ -106,9 +106,11 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
         )
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
-        estimated = evaluator.evaluate_at_low_fidelity(
-            structure, shares, lambda made, limit=limit: made[-1].low <= limit
-        )
+
+        def is_within(estimates: list[Any], limit: float = limit) -> bool:
+            return bool(estimates[-1].low <= limit)
+
+        estimated = evaluator.evaluate_at_low_fidelity(structure, shares, is_within)
         assert len(estimated) == most
         assert [point.kept for point in evaluator.points] == list(shares[:most])
     assert tried == [shares[:3], shares[3:6], shares[:3], shares[3:6], shares[6:]]
