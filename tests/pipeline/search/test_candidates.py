@@ -1,6 +1,7 @@
 """What the search asks for is made once, in each fold, and noted."""
 
 import dataclasses
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -107,8 +108,8 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
 
-        def is_within(estimates: list[Any], limit: float = limit) -> bool:
-            return bool(estimates[-1].low <= limit)
+        def is_within(estimates: Sequence[DropEstimate], *, limit: float = limit) -> bool:
+            return estimates[-1].low <= limit
 
         estimated = evaluator.evaluate_at_low_fidelity(structure, shares, is_within)
         assert len(estimated) == most
