@@ -31,6 +31,11 @@ class DropEvaluator:
         if not measure.needs_dense:
             self._read(dense, self._reading, ticks)
 
+    @property
+    def samples(self) -> int:
+        """Inputs that models are compared on."""
+        return self._samples.count
+
     def estimate_drop(self, candidate: Session, ticks: Ticks = no_ticks) -> DropEstimate:
         """How much worse the candidate is; every batch is a tick.
 

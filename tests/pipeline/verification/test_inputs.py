@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification import inputs as verification_inputs
-from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Inputs, open_by_options, open_inputs
+from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Few, Inputs, open_by_options, open_inputs
 from netsurgeon.pipeline.verification.measures.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 
 DIGITS_MODEL = DIGITS / "digits.onnx"
@@ -308,13 +308,18 @@ def test_a_search_with_many_pictures_leaves_mirror_images_out_and_says_so(
     assert [note.code for note in split.notes] == ["not-mirrored"]
 
 
-def test_a_first_look_takes_no_mirror_images_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("most", "fed", "notes"), [(256, 80, []), (64, 40, ["not-mirrored"])])
+def test_a_first_look_takes_mirror_images_where_there_are_too_few_pictures(
+    most: int, fed: int, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(80):
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(verification_inputs, "FEW_CORRECTED", Few(64, most, 1e12))
     options = Options(pictures=PictureOptions(channels="grey", mirror=True), effort="fast")
     split = open_inputs(open_model(DIGITS_MODEL, Runtime()), tmp_path, tmp_path, options)
-    assert split.calibration.fed == split.calibration.count == 40
-    assert [note.code for note in split.notes] == ["not-mirrored"]
+    assert (split.calibration.fed, split.calibration.count) == (fed, 40)
+    assert [fold.corrected.fed for fold in split.folds] == [fed]
+    assert [note.code for note in split.notes] == notes
 
 
 def test_halves_are_corrected_on_mirror_images_and_measured_without(tmp_path: Path) -> None:
