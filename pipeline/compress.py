@@ -187,7 +187,7 @@ class _Run:
             context = self._context(source, inputs, runtime, run_folder, executor)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
-            # the last one alone: the model that a search ends with is delivered, too
+            # the last one alone: the model that a search ends with is delivered, too, mostly the one it sized last
             store = functools.lru_cache(1)(lambda model: store_model(self.steps, context, model, source))
             goal_search = self._goal_search(context, source, inputs, judging, runtime=runtime, store=store)
             result = self._search(goal_search, context, dense) if goal_search else None
@@ -195,6 +195,7 @@ class _Run:
             applied = result.applied if result else self._apply(context)
             self._end_stage("search" if result else "prune")
             applied, stored = deliver(self.steps, context, applied, source, store)
+            store.cache_clear()
             if is_as_it_came(applied):
                 self.options = dataclasses.replace(self.options, values="float32", pack=False)
                 result = result and result.delivered_in(model_size(stored.model, None))

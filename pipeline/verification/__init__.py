@@ -36,8 +36,8 @@ from netsurgeon.pipeline.verification.validation import (
 )
 
 __all__ = [
-    "MOST_EXAMINED",
     "COUNTED",
+    "MOST_EXAMINED",
     "SCALES",
     "Agreement",
     "Answers",

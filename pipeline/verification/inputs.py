@@ -15,7 +15,7 @@ from netsurgeon.pipeline.errors import InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
-from netsurgeon.pipeline.progress import Ticks, no_ticks
+from netsurgeon.pipeline.progress import Ticks, no_ticks, part_of
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.measures import MEANS, has_enough_samples
 from netsurgeon.pipeline.verification.padding import without_padding
@@ -247,7 +247,9 @@ def open_inputs(
         InputError: it cannot be used, or is too little to guide a search.
     """
     samples = open_by_options(source, data, options, options.limit)
-    samples = samples if options.goals is None else samples.kept(ticks)  # a search reads them dozens of times
+    parts = 2 if options.is_hasty and test is not None else 1
+    if options.goals is not None:  # a search reads them dozens of times
+        samples = samples.kept(part_of(ticks, 0, parts))
     warnings = _without_folder(samples.warnings, data)
     measured = samples if test is None else open_by_options(source, test, options, None)
     if test is not None:
@@ -270,7 +272,8 @@ def open_inputs(
         divided = _guided(inputs, options.goals, options)
     if options.goals is not None and options.is_hasty:
         multiply_adds = multiply_adds_of(source.model)
-        divided, most_corrected = _few(divided, multiply_adds, options.seed, ticks), FEW_CORRECTED.count(multiply_adds)
+        divided = _few(divided, multiply_adds, options.seed, part_of(ticks, parts - 1, parts))
+        most_corrected = FEW_CORRECTED.count(multiply_adds)
     if options.pictures is None or not options.pictures.mirror:
         return divided
     if any(2 * fold.corrected.count > most_corrected for fold in divided.folds):
