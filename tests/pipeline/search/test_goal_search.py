@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from plain_models import DIGITS
 from searched_models import FAST, Data, labelled
@@ -15,7 +16,9 @@ from searched_models import FAST, Data, labelled
 import netsurgeon
 from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.report import StoredModel
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.run import store_model, validate_applied
 from netsurgeon.pipeline.runtime import Remembering, Session
 
 
@@ -106,7 +109,7 @@ def test_too_few_inputs_for_a_goal() -> None:
         netsurgeon.compress(DIGITS / "digits.onnx", few)
 
 
-def test_a_first_look_runs_the_dense_model_once_on_what_guides_it_and_closes_it_before_the_validation(
+def test_a_first_look_runs_the_dense_model_once_on_what_guides_it_closes_it_and_packs_a_model_once(
     network: Path, guiding: Data, final: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: Counter[bytes] = Counter()
@@ -128,10 +131,21 @@ def test_a_first_look_runs_the_dense_model_once_on_what_guides_it_and_closes_it_
         assert [dense() for dense in made] == [None]
         return validate_applied(*arguments, **options)
 
-    validate_applied = compress_module.validate_applied
+    packed: list[ir.Model] = []
+
+    def packing(steps: Any, context: Any, model: ir.Model, source: Any) -> StoredModel:
+        packed.append(model)
+        return store_model(steps, context, model, source)
+
+    monkeypatch.setattr(compress_module, "store_model", packing)
     monkeypatch.setattr(compress_module, "Remembering", remembering)
     monkeypatch.setattr(compress_module, "validate_applied", validated)
     report = netsurgeon.compress(network, guiding, test=final, effort="fast", max_drop="5%", values="float32").report
     assert report.search is not None
     assert sum(runs.values()) >= report.search.guide.samples // 32
     assert set(runs.values()) == {1}
+    assert (
+        len(packed)
+        == len({id(model) for model in packed})
+        == sum(point.kind == "candidate" for point in report.search.points)
+    )
