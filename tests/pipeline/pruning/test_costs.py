@@ -152,5 +152,4 @@ def test_a_hessian_without_a_factor_names_the_layer(monkeypatch: pytest.MonkeyPa
 
 def test_all_but_the_rows_held_out_are_ample_in_a_first_look() -> None:
     """Else it would choose dampings, which takes longer than the rows: a fifth is held out."""
-    (rows,) = (field.default for field in dataclasses.fields(Calibration) if field.name == "rows_per_column")
-    assert 0.8 * round(rows * costs_module.MEASURED["hasty"]) >= solvers.AMPLE
+    assert 0.8 * round(Calibration.rows_per_column * costs_module.MEASURED["hasty"]) >= solvers.AMPLE
