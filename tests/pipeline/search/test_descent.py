@@ -115,11 +115,14 @@ def test_a_first_look_takes_what_is_proven_though_rehearsals_were_judged_on_too_
 def test_what_is_expected_of_a_candidate_is_not_told_by_rehearsals_on_a_part_of_the_inputs() -> None:
     descent, _ = descent_of({}, is_hasty=True)
     part, whole = (
-        paired_proportion_ci("top-1", count, count, *lost) for count, lost in ((250, (40, 5)), (1000, (9, 5)))
+        paired_proportion_ci("top-1", count, count, *lost) for count, lost in ((250, (60, 30)), (1000, (9, 5)))
     )
+    descent.candidates = {0.5: cast(Any, SimpleNamespace(evidence=whole))}
     expected = descent._unproven(whole)
     descent._take([part, part])
     assert descent._unproven(whole) == expected
+    descent.low_fidelity_estimates = [dataclasses.replace(part, samples=1000)]
+    assert descent._unproven(whole) != expected, "of all inputs they would tell"
 
 
 def test_a_full_search_goes_on_where_a_bound_is_no_number() -> None:
