@@ -187,14 +187,15 @@ class _Run:
             context = self._context(source, inputs, runtime, run_folder, executor)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
             self._end_stage("open")
-            # the last one alone: the model that a search ends with is delivered, too
+            # the last one alone: the model that a search ends with is delivered, too, mostly the one it sized last
             store = functools.lru_cache(1)(lambda model: store_model(self.steps, context, model, source))
-            goal_search = self._goal_search(context, source, inputs, judging, runtime=runtime, dense=dense, store=store)
-            del dense  # a search goes on with it; else its weights would lie beside all that the steps make
-            result = self._search(goal_search, context) if goal_search else None
+            goal_search = self._goal_search(context, source, inputs, judging, runtime=runtime, store=store)
+            result = self._search(goal_search, context, dense) if goal_search else None
+            del dense  # else its weights would lie beside all that the steps make, and two sessions of the validation
             applied = result.applied if result else self._apply(context)
             self._end_stage("search" if result else "prune")
             applied, stored = deliver(self.steps, context, applied, source, store)
+            store.cache_clear()
             if is_as_it_came(applied):
                 self.options = dataclasses.replace(self.options, values="float32", pack=False)
                 result = result and result.delivered_in(model_size(stored.model, None))
@@ -309,7 +310,6 @@ class _Run:
         judging: Judging,
         *,
         runtime: Runtime,
-        dense: Session,
         store: Callable[[ir.Model], StoredModel],
     ) -> GoalSearch | None:
         """The search for the user's goals, where there are any."""
@@ -320,7 +320,6 @@ class _Run:
         return GoalSearch(
             goals=options.goals,
             source=source,
-            dense=dense,
             inputs=inputs,
             guide=inputs.guide,
             options=options,
@@ -332,12 +331,13 @@ class _Run:
             size=lambda model: model_size(store(model).model, None),
         )
 
-    def _search(self, goal_search: GoalSearch, context: StepContext) -> SearchResult:
+    def _search(self, goal_search: GoalSearch, context: StepContext, dense: Session) -> SearchResult:
         """Find what reaches the goals; units that were asked for go in any case."""
         selection = context.selection
         plan_steps([step for step in self.steps if step.name == ChooseUnits.name], context)
         trim = context.plans.get(ChooseUnits.name)
-        return goal_search.search(selection, context.calibration, trim, self.progress, context.run_folder)
+        work = context.run_folder
+        return goal_search.search(selection, context.calibration, trim, self.progress, work, dense=dense)
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
         """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""

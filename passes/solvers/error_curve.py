@@ -34,7 +34,7 @@ much of them."""
 TILED_KEPT = (0.5, 0.2)
 """Shares of weights kept at which tiles are compared with weights anywhere: what they cost more changes slowly."""
 HASTY_ROWS = 32
-"""Of those drawn, that an error curve is measured on for a first look."""
+"""Rows that an error curve is measured on for a first look: every second of 64 drawn, and all where fewer are."""
 ROUNDED_ROWS, ROUNDED_ROWS_HASTY = 16, 8
 """Rows that stand for a layer: an error that adds up over so many columns differs little from row to row. The second
 for a first look."""

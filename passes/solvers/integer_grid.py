@@ -37,7 +37,7 @@ ROUNDS = 2
 SWEEPS = 2
 """Sweeps of coordinate descent behind the first rounding."""
 QUICK_SWEEPS = 1
-"""Both where it has to be quick."""
+"""Sweeps of coordinate descent behind the first rounding, and rounds of scales behind these, of an estimate."""
 BLOCK = 64
 """Columns between two matrix products."""
 

@@ -30,7 +30,7 @@ from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 10
+FORMAT = 11
 
 
 _IDENTITY, _LOCK = "work", "lock"

@@ -40,7 +40,7 @@ PROBE_WORK, PROBE_WORK_FAST = 5e11, 1e11
 
 
 PARTED_WORK = 1e12
-"""Where the fewest inputs need more they are measured part by part, as in a first look."""
+"""Multiply-adds: where sensitivities from the fewest inputs would need more, they are measured part by part."""
 
 
 def measure_costs(

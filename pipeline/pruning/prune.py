@@ -235,7 +235,7 @@ def _layer_plans(selection: Selection, plan: Plan, options: Options, *, correcte
             values=options.stored_values,
             removed_slices=selection.removed_slices.get(name),
             keep_zeros=options.keep_zeros,
-            effort="hasty" if selection.asked_effort == "fast" else selection.effort,
+            effort=selection.solver_effort,
             price=plan.prices.get(name),
             grid=grids[name].of(by_name[name]) if name in grids else None,
             keeps_bias=name in keep_biases,

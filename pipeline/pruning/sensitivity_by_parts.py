@@ -45,10 +45,10 @@ class Part:
 def measure_from_parts(probe: Probe) -> dict[str, float] | None:
     """`measure_sensitivity`, where a layer is replaced from its part on: what lies in front stays the dense model's.
 
-    None where a model does not fall into parts, has no float outputs, or layers of several parts share a weight.
+    None where a model does not fall into parts, has no float outputs, or layers share a weight.
     """
     walk = _DenseWalk.of(probe)
-    if walk is None or walk.shares_weights:
+    if walk is None:
         return None
     dense = walk.counted(walk.entering[-1], walk.outputs)
     result: dict[str, float] = {}
@@ -61,7 +61,7 @@ def measure_from_parts(probe: Probe) -> dict[str, float] | None:
 
 
 def measure_by_parts(probe: Probe) -> dict[str, float] | None:
-    """`measure_sensitivity` by parts; None where a model does not fall into parts, or has no float outputs."""
+    """`measure_sensitivity` by parts; None where those of `measure_from_parts` are."""
     trials, walk = probe.trials, _DenseWalk.of(probe)
     if walk is None:
         return None
@@ -104,13 +104,17 @@ class _DenseWalk:
 
     @classmethod
     def of(cls, probe: Probe) -> _DenseWalk | None:
-        """That of a probe's model; None where it does not fall into parts, or has no float outputs."""
+        """That of a probe's model; None where it does not fall into parts, or has no float outputs.
+
+        Nor is there one where layers share a weight: replaced in one part, it would stay as it is in another.
+        """
         graph = probe.model.graph
         layers = {layer.name: layer for layer in find_layers(graph)[0] if layer.name in probe.trials}
         parts = find_parts(graph, layers.values(), round(math.sqrt(2 * len(layers))))
-        if len(parts) < FEWEST_PARTS:
+        weights = {name: layer.weight.name or "" for name, layer in layers.items()}
+        if len(parts) < FEWEST_PARTS or len(set(weights.values())) < len(weights):
             return None
-        walk = cls(probe, parts, {name: layer.weight.name or "" for name, layer in layers.items()})
+        walk = cls(probe, parts, weights)
         return walk if walk.outputs else None
 
     def __init__(self, probe: Probe, parts: Sequence[Part], weights: Mapping[str, str]):
@@ -127,11 +131,6 @@ class _DenseWalk:
             self._sessions.append(probe.runtime.session(session_model, is_of_large=is_large(model)))
             self.entering.append(self._run(len(self._sessions) - 1, self.entering[-1]))
         self.outputs = float_outputs({name: self.entering[-1][0][name] for name in parts[-1].outputs})
-
-    @property
-    def shares_weights(self) -> bool:
-        """Whether layers share a weight: to replace it in one part would leave it in another."""
-        return len(set(self._weights.values())) < len(self._weights)
 
     def outputs_without(self, at: int, name: str, trial: Trial) -> list[dict[str, Any]]:
         """The model's outputs where one of the layers of part `at` is replaced; no more is kept of any feed."""

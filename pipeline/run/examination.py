@@ -10,6 +10,7 @@ from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Ticks
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification import (
+    MOST_EXAMINED,
     Inputs,
     Judging,
     check_labels,
@@ -61,4 +62,6 @@ def examine_answers(
         judging.measure(samples)
         check_labels(dense, samples, options.label_offset)
     deciding = inputs.guide or inputs.held
-    return examine_dense_model(dense, deciding, judging=judging, goals=options.goals, ticks=ticks)
+    # all that guide a first look, which needs the answers on just these feeds and has no more than some thousand
+    most = deciding.count if options.goals is not None and options.is_hasty else MOST_EXAMINED
+    return examine_dense_model(dense, deciding, judging=judging, goals=options.goals, most=most, ticks=ticks)

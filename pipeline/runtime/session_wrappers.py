@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from netsurgeon.pipeline.data import PositionMask
 from netsurgeon.pipeline.runtime.session import Session
@@ -43,7 +44,7 @@ class Remembering(_Wrapper):
         self._room = MOST_REMEMBERED_BYTES
 
     def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
-        """Outputs by name, which nobody may change.
+        """Outputs by name.
 
         Raises:
             RunError: the model fails on this feed.
@@ -53,13 +54,23 @@ class Remembering(_Wrapper):
             return self._session.run(feed, outputs)
         key = _digest(arrays), tuple(self.outputs if outputs is None else outputs)
         if key in self._known:
-            return dict(self._known[key])
+            return _copied(self._known[key])
         values = self._session.run(feed, outputs)
-        size = sum(value.nbytes if isinstance(value, np.ndarray) else self._room for value in values.values())
+        size = sum(value.nbytes if _has_known_size(value) else self._room for value in values.values())
         if size < self._room:
             self._room -= size
-            self._known[key] = values
-        return dict(values)
+            self._known[key] = _copied(values)
+        return values
+
+
+def _has_known_size(value: Any) -> bool:
+    """Whether it is an array of numbers: of texts only the addresses are counted."""
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject
+
+
+def _copied(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """The same: a metric of the user's own may change what it gets."""
+    return {name: value.copy() for name, value in values.items()}
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -133,6 +133,11 @@ class CandidateEvaluator:
         return len(self._folds) > 1
 
     @property
+    def guiding_samples(self) -> int:
+        """Inputs that its candidates are judged on, those of all folds."""
+        return sum(drop_evaluator.samples for _, drop_evaluator in self._folds)
+
+    @property
     def form(self) -> str:
         """Form in which the weights of its candidates are kept."""
         return self.context.options.form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -132,9 +133,11 @@ class Descent:
 
     @property
     def _estimates(self) -> tuple[DropEstimate, ...]:
-        """Of all that was tried on the same inputs."""
+        """Of all that was tried on the same inputs: not those of a part of them."""
+        guiding = self.evaluator.guiding_samples
+        of_all = (estimate for estimate in self.low_fidelity_estimates if estimate.samples >= guiding)
         of_candidates = (candidate.evidence for candidate in self.candidates.values())
-        return (*self.low_fidelity_estimates, *self._other_estimates, *of_candidates)
+        return (*of_all, *self._other_estimates, *of_candidates)
 
     def _start(self) -> float:
         """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
@@ -156,14 +159,16 @@ class Descent:
         return evaluator.share_like(structure, math.sqrt(shares[place] * shares[next_place]))
 
     def _take(self, estimates: Sequence[DropEstimate]) -> None:
-        """Go by evaluations at low fidelity; in a first look some of them are of a part of the inputs alone."""
+        """Go by evaluations at low fidelity; in a first look they may be of a part of the inputs that guide it."""
         self.low_fidelity_estimates = list(estimates)
-        self.has_enough = max(estimates, key=lambda estimate: estimate.samples).has_enough_samples(self.limit)
+        largest = max(estimates, key=lambda estimate: estimate.samples)
+        samples = max(largest.samples, self.evaluator.guiding_samples)
+        self.has_enough = dataclasses.replace(largest, samples=samples).has_enough_samples(self.limit)
 
     def _goes_on(self, estimates: Sequence[DropEstimate]) -> bool:
         """Whether smaller shares may be within the limit; in a first look, whether the smallest so far is."""
         if not self.is_hasty:
-            return estimates[-1].low <= self.limit
+            return not estimates[-1].low > self.limit  # which may be no number
         self._take(estimates)
         return self._excess(estimates[-1]) <= 0.0
 

@@ -44,7 +44,6 @@ class GoalSearch:
     Attributes:
         goals: what is wanted.
         source: the model.
-        dense: a session of the model as it came.
         inputs: what it is run on.
         guide: those of them that guide the search.
         options: as given.
@@ -58,7 +57,6 @@ class GoalSearch:
 
     goals: Goals
     source: LoadedModel
-    dense: Session
     inputs: Inputs
     guide: Samples
     options: Options
@@ -76,6 +74,8 @@ class GoalSearch:
         trim: TrimPlan | None,
         progress: Progress,
         work: RunFolder,
+        *,
+        dense: Session,
     ) -> SearchResult:
         """Find the model.
 
@@ -85,6 +85,7 @@ class GoalSearch:
             trim: units that go in any case.
             progress: called with stage, steps done and steps in all.
             work: what is kept for a run that goes on.
+            dense: a session of the model as it came.
 
         Raises:
             CheckFailedError: no model was found that keeps to the goals.
@@ -94,7 +95,7 @@ class GoalSearch:
         folds = tuple(
             Fold(
                 _calibration_of(calibration, fold.corrected, samples),
-                self._drop_evaluator(fold.guide, part_of(ticks, number, parts)),
+                self._drop_evaluator(dense, fold.guide, part_of(ticks, number, parts)),
                 is_provisional=samples is not None,
             )
             for number, (fold, samples) in enumerate(zip(self.inputs.folds, provisional, strict=True))
@@ -212,9 +213,9 @@ class GoalSearch:
             points=result.points,
         )
 
-    def _drop_evaluator(self, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:
+    def _drop_evaluator(self, dense: Session, samples: Samples, ticks: Ticks = no_ticks) -> DropEvaluator:
         measure = self.judging.measure(samples)
-        return DropEvaluator(self.dense, samples, measure, seed=self.options.seed, ticks=ticks)
+        return DropEvaluator(dense, samples, measure, seed=self.options.seed, ticks=ticks)
 
     def _check_latency(self, latency: Profile) -> None:
         """Check the goals of time on the final model.

@@ -25,7 +25,8 @@ class Point:
         form: how its weights are kept: as integers (int8, w4a8) or a type of numbers; None where they are not rounded.
         repaired: whether its weights were tuned by gradient descent.
         bytes: of the file that is delivered, or would be, about; None where there is none.
-        drop: on the guiding inputs; None for structures.
+        drop: on the guiding inputs, of a rehearsal in a first look on a quarter of them where these show that it is too
+            large; None for structures.
         bound: one-sided 90 % bound of the drop.
         chosen: whether it was.
     """

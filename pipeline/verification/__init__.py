@@ -23,7 +23,7 @@ from netsurgeon.pipeline.verification.measures import (
     pool_folds,
 )
 from netsurgeon.pipeline.verification.padding import mask_inputs
-from netsurgeon.pipeline.verification.plausibility import examine_dense_model
+from netsurgeon.pipeline.verification.plausibility import MOST_EXAMINED, examine_dense_model
 from netsurgeon.pipeline.verification.promise import Promise
 from netsurgeon.pipeline.verification.validation import (
     Validation,
@@ -37,6 +37,7 @@ from netsurgeon.pipeline.verification.validation import (
 
 __all__ = [
     "COUNTED",
+    "MOST_EXAMINED",
     "SCALES",
     "Agreement",
     "Answers",

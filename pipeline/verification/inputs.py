@@ -15,7 +15,7 @@ from netsurgeon.pipeline.errors import InputError, RunError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel, input_specs, path_of
 from netsurgeon.pipeline.options import Goals, Options
-from netsurgeon.pipeline.progress import Ticks, no_ticks
+from netsurgeon.pipeline.progress import Ticks, no_ticks, part_of
 from netsurgeon.pipeline.runtime import Feed, Session
 from netsurgeon.pipeline.verification.measures import MEANS, has_enough_samples
 from netsurgeon.pipeline.verification.padding import without_padding
@@ -58,7 +58,7 @@ class Few:
 
 
 FEW_CORRECTED = Few(64, 256, 1.5e10)
-"""Without mirror images: other pictures tell more."""
+"""Mirror images among them: where there are other pictures these tell more."""
 FEW_GUIDING = Few(700, 2000, 1.25e11)
 """700 prove a drop of 1 % where hardly an answer changes."""
 FEW_MEASURED = Few(1000, 4000, 1.25e11)
@@ -247,7 +247,9 @@ def open_inputs(
         InputError: it cannot be used, or is too little to guide a search.
     """
     samples = open_by_options(source, data, options, options.limit)
-    samples = samples if options.goals is None else samples.kept(ticks)  # a search reads them dozens of times
+    parts = 2 if options.is_hasty and test is not None else 1
+    if options.goals is not None:  # a search reads them dozens of times
+        samples = samples.kept(part_of(ticks, 0, parts))
     warnings = _without_folder(samples.warnings, data)
     measured = samples if test is None else open_by_options(source, test, options, None)
     if test is not None:
@@ -265,12 +267,17 @@ def open_inputs(
     )
     if test is None:
         inputs = _halved(inputs, options)
-    divided = inputs if options.goals is None else _guided(inputs, options.goals, options)
+    divided, most_corrected = inputs, MOST_CORRECTED
+    if options.goals is not None:
+        divided = _guided(inputs, options.goals, options)
     if options.goals is not None and options.is_hasty:
-        divided = _few(divided, multiply_adds_of(source.model), options.seed, ticks)
+        multiply_adds = multiply_adds_of(source.model)
+        divided = _few(divided, multiply_adds, options.seed, part_of(ticks, parts - 1, parts))
+        most_corrected = FEW_CORRECTED.count(multiply_adds)
     if options.pictures is None or not options.pictures.mirror:
         return divided
-    if reason := _why_not_mirrored(divided, options):
+    if any(2 * fold.corrected.count > most_corrected for fold in divided.folds):
+        reason = f"candidates are corrected on more than {most_corrected // 2:,} pictures"
         note = Message(f"mirror images are left out: {reason}", "not-mirrored")
         return dataclasses.replace(divided, notes=(*divided.notes, note))
     axis = options.pictures.width_axis
@@ -279,15 +286,6 @@ def open_inputs(
         for side in (divided.folds, divided.halves)
     )
     return dataclasses.replace(divided, calibration=divided.calibration.mirrored(axis), folds=folds, halves=halves)
-
-
-def _why_not_mirrored(inputs: Inputs, options: Options) -> str:
-    """Why weights are not corrected on mirror images as well; empty where they are."""
-    if inputs.folds and options.is_hasty:
-        return "a first look takes other pictures in their place, which tell more"
-    if any(2 * fold.corrected.count > MOST_CORRECTED for fold in inputs.folds):
-        return f"candidates are corrected on more than {MOST_CORRECTED // 2:,} pictures"
-    return ""
 
 
 def _are_same(samples: Samples, measured: Samples) -> bool:

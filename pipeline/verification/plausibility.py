@@ -18,9 +18,8 @@ from netsurgeon.pipeline.verification.measures import F1, Answers, Measure, Meas
 EXAMINED: tuple[MeasureName, ...] = ("top-1", "agreement", "f1", "cosine", "outputs")
 """Measures of answers, and of outputs beside the dense model's: a model that always answers the same may do well."""
 
-MOST_EXAMINED = 2048
-"""Inputs that are looked at, at most: a look before long work. They are all that guide a first look, which needs the
-answers on them anyway."""
+MOST_EXAMINED = 1024
+"""Inputs that are looked at, at most, unless the answers on all are needed anyway: a look before long work."""
 FEWEST_FOR_CHANCE = 32
 """Labels below which nothing is said of chance."""
 LEAST_FACTOR, LEAST_FACTOR_WITHOUT_LABELS = 1.0, 5.0
@@ -37,6 +36,7 @@ def examine_dense_model(
     *,
     judging: Judging,
     goals: Goals | None,
+    most: int = MOST_EXAMINED,
     ticks: Ticks = no_ticks,
 ) -> tuple[Message, ...]:
     """Look at the dense model's answers before anything is judged by them.
@@ -50,6 +50,7 @@ def examine_dense_model(
         samples: the inputs that decide.
         judging: how models are judged; of measures other than EXAMINED nothing is said.
         goals: what is wanted; None where nothing depends on the drop.
+        most: inputs that are looked at.
         ticks: called for every batch.
 
     Returns:
@@ -60,7 +61,7 @@ def examine_dense_model(
     """
     if judging.name not in EXAMINED:
         return ()
-    samples = samples.subset(MOST_EXAMINED, np.random.default_rng(0))
+    samples = samples.subset(most, np.random.default_rng(0))
     measure = judging.measure(samples)
     answers, varying_share = _answers(dense, samples, measure, judging, ticks)
     if answers is not None and answers.labels is not None:

@@ -86,6 +86,20 @@ def test_what_inputs_suggest_is_trusted_as_far_as_it_holds_on_others(monkeypatch
     assert error(chosen, model, x[240:]) < 0.9 * error(trusting, model, x[240:])
 
 
+@pytest.mark.parametrize(("count", "is_chosen"), [(300, False), (120, True)])
+def test_where_there_is_little_time_the_damping_of_ample_inputs_is_not_chosen(count: int, is_chosen: bool) -> None:
+    """Of 16 columns 160 inputs are ample."""
+    model = MODELS["Gemm"]()
+    x = inputs(model, count)
+    held_out = count * 4 // 5
+    current = np.concatenate([np.asarray(0.5 * x[:held_out], np.float32), x[held_out:]])
+    moments = moments_of(layer_of(model), x, current)
+    outcomes: dict[str, IntegerOutcome] = {}
+    QuantizeLayers({"layer": 127}, {"layer": moments}, outcomes, is_quick=True)(model.clone())
+    assert outcomes["layer"].damping == (max(DAMPINGS) if is_chosen else DAMPINGS[0])
+    assert quantized(model, x, current, most=127)[1].damping == max(DAMPINGS)
+
+
 def test_few_samples_leave_weights_next_to_where_they_were() -> None:
     model = MODELS["Gemm"]()
     after, outcome = quantized(model, inputs(model, 20), most=127)

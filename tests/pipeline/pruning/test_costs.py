@@ -14,6 +14,7 @@ from netsurgeon.passes.layers import LayerMatrix
 from netsurgeon.passes.pruning import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import RemovedSlices
 from netsurgeon.passes.solvers.linalg import FactorizationError
+from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.calibration.selection import select
 from netsurgeon.pipeline.execution import weight_file
 from netsurgeon.pipeline.options.options import Options
@@ -147,3 +148,8 @@ def test_a_hessian_without_a_factor_names_the_layer(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(solvers, "trial", fails)
     with pytest.raises(FactorizationError, match=r"layer 'first', damping [0-9.e-]+: not positive definite"):
         measured(ir.from_proto(perceptron()))
+
+
+def test_all_but_the_rows_held_out_are_ample_in_a_first_look() -> None:
+    """Else it would choose dampings, which takes longer than the rows: a fifth is held out."""
+    assert 0.8 * round(Calibration.rows_per_column * costs_module.MEASURED["hasty"]) >= solvers.AMPLE

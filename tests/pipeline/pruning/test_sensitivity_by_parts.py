@@ -111,11 +111,14 @@ def test_from_its_part_on_a_layer_costs_what_it_costs_in_the_whole_model(exits: 
     assert parts == pytest.approx(whole, rel=1e-3)
 
 
-def test_layers_that_share_a_weight_are_replaced_together_in_the_whole_model() -> None:
+@pytest.mark.parametrize("measure", [measure_by_parts, measure_from_parts])
+def test_layers_that_share_a_weight_are_replaced_together_in_the_whole_model(
+    measure: Callable[[Probe], object],
+) -> None:
     model = stack()
     layers = {layer.name: layer for layer in find_layers(model.graph)[0]}
     layers["b4.a"].node.replace_input_with(1, layers["b0.a"].weight)
-    assert measure_from_parts(probe(model, trials_of(model))) is None
+    assert measure(probe(model, trials_of(model))) is None
 
 
 @pytest.mark.parametrize("exits", [[0, 1], [0, 1, 2, 3, 4]])

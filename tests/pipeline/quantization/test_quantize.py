@@ -26,6 +26,7 @@ from netsurgeon.passes.quantization.placement import place
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.progress import Ticks, no_ticks
+from netsurgeon.pipeline.quantization import IntegerModel, IntegerPlan, make_integer_model, quantize
 from netsurgeon.pipeline.quantization.choose import skeleton
 from netsurgeon.pipeline.quantization.kernels import (
     KernelErrors,
@@ -91,6 +92,19 @@ def test_what_gains_runs_on_integers_of_the_target_s_bits_without_a_plan(options
     assert 0.0 < result.facts.kernel_difference < 0.01
     assert result.notes == ()
     assert distance(run(result.model, pictures()), run(model, pictures())) < 0.1
+
+
+@pytest.mark.parametrize(("effort", "is_quick"), [("fast", True), ("full", False)])
+def test_a_first_look_rounds_quickly(effort: str, is_quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def make(model: ir.Model, plan: IntegerPlan, *others: Any) -> IntegerModel:
+        seen.append(plan.is_quick)
+        return make_integer_model(model, plan, *others)
+
+    monkeypatch.setattr(quantize, "make_integer_model", make)
+    quantized(conv_net(), effort=effort)
+    assert seen == [is_quick]
 
 
 def test_layers_that_are_excluded_stay_floats() -> None:

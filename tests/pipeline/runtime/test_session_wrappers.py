@@ -69,3 +69,25 @@ def test_what_finds_no_room_is_run_again(monkeypatch: pytest.MonkeyPatch) -> Non
     for value in (1.0, 2.0, 1.0, 2.0):
         remembering.run(feed_of(value))
     assert session.runs == 3, "two feeds of 56 bytes do not fit into 100"
+
+
+def test_what_is_done_to_outputs_does_not_change_what_is_remembered() -> None:
+    remembering = Remembering(Runtime().session(MODEL))
+    for _ in range(3):
+        outputs = remembering.run(feed_of(0.0))
+        np.testing.assert_array_equal(outputs["y"], 1.0)
+        outputs["y"] *= 2.0
+
+
+def test_outputs_of_texts_are_not_remembered() -> None:
+    """What they take is not known: an array of them counts as addresses."""
+
+    class Texts(Counting):
+        def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+            return {**super().run(feed, outputs), "y": np.array(["a" * 1000] * 2, object)}
+
+    session = Texts()
+    remembering = Remembering(session)
+    for _ in range(2):
+        remembering.run(feed_of(1.0))
+    assert session.runs == 2

@@ -1,7 +1,6 @@
 """What the search asks for is made once, in each fold, and noted."""
 
 import dataclasses
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.pruning.plan import Plan
 from netsurgeon.pipeline.search import pruner
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
+from netsurgeon.pipeline.search.descent import Descent
 from netsurgeon.pipeline.search.pruner import Fold, SearchContext
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, paired_proportion_ci
@@ -107,11 +107,8 @@ def test_plans_are_tried_abreast_until_some_lose_too_much(monkeypatch: pytest.Mo
         )
         evaluator = CandidateEvaluator(context)
         structure = cast(Any, SimpleNamespace(key="whole", macs=None, timed=None))
-
-        def is_within(estimates: Sequence[DropEstimate], *, limit: float = limit) -> bool:
-            return estimates[-1].low <= limit
-
-        estimated = evaluator.evaluate_at_low_fidelity(structure, shares, is_within)
+        goes_on = Descent(evaluator, structure, limit, is_hasty=False)._goes_on
+        estimated = evaluator.evaluate_at_low_fidelity(structure, shares, goes_on)
         assert len(estimated) == most
         assert [point.kept for point in evaluator.points] == list(shares[:most])
     assert tried == [shares[:3], shares[3:6], shares[:3], shares[3:6], shares[6:]]

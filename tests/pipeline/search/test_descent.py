@@ -1,5 +1,7 @@
 """Which of the candidates is taken, by what is known of their drops."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +18,7 @@ from netsurgeon.pipeline.verification.measures.confidence import paired_proporti
 
 
 def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_found_has_a_veto() -> None:
-    descent = Descent(cast(CandidateEvaluator, None), cast(Structure, None), 0.01, is_hasty=False)
+    descent, _ = descent_of({}, is_hasty=False, guiding=250)
     descent.has_enough = False
     unlucky, lucky, beyond = (paired_proportion_ci("top-1", 250, 210, *each) for each in ((3, 1), (9, 9), (5, 2)))
     descent.low_fidelity_estimates = [paired_proportion_ci("top-1", 250, 210, 14, 6), unlucky, lucky, beyond]
@@ -30,17 +32,21 @@ def test_where_nothing_can_be_proven_the_expected_drop_decides_and_the_drop_foun
 GoesOn = Callable[[Sequence[DropEstimate]], bool]
 
 
-def descent_of(drops: dict[float, tuple[int, int]], *, is_hasty: bool) -> tuple[Descent, list[float]]:
-    """A descent from a half of the weights, and the shares that it asks for; answers of 1,000 lost and won at each."""
+def descent_of(
+    drops: dict[float, tuple[int, int]], *, is_hasty: bool, guiding: int = 1000
+) -> tuple[Descent, list[float]]:
+    """A descent from a half of the weights, and the shares that it asks for; answers lost and won at each."""
     made: list[float] = []
 
     def candidate(structure: Structure, share: float) -> Any:
         del structure
         made.append(round(share, 3))
-        return SimpleNamespace(evidence=paired_proportion_ci("top-1", 1000, 900, *drops[round(share, 3)]), share=share)
+        evidence = paired_proportion_ci("top-1", guiding, guiding * 9 // 10, *drops[round(share, 3)])
+        return SimpleNamespace(evidence=evidence, share=share)
 
     context = SimpleNamespace(options=SimpleNamespace(uniform=True), progress=lambda *_: None)
     evaluator = cast(CandidateEvaluator, SimpleNamespace(context=context, candidate=candidate))
+    cast(Any, evaluator).guiding_samples = guiding
     return Descent(evaluator, cast(Structure, None), 0.01, is_hasty=is_hasty), made
 
 
@@ -94,6 +100,37 @@ def test_a_first_look_tries_no_smaller_share_than_one_that_is_not_within_the_lim
     assert descent._goes_on([whole, part]) == goes_on
 
 
+def test_a_first_look_takes_what_is_proven_though_rehearsals_were_judged_on_too_few_inputs_to_prove_it() -> None:
+    """The 500 of a part are too few to prove 1 %; all 2,000, of which the candidate is judged, are not."""
+    descent, _ = descent_of({0.5: (12, 1)}, is_hasty=True, guiding=2000)
+    part = paired_proportion_ci("top-1", 500, 450, 40, 5)
+    assert not descent._goes_on([part, part])
+    assert not part.has_enough_samples(0.01)
+    best = descent._descend(0.5)
+    assert best is not None
+    assert best.share == 0.5
+    assert best.evidence.drop > UNPROVEN * 0.01, "what is not proven would have to lose less"
+
+
+def test_what_is_expected_of_a_candidate_is_not_told_by_rehearsals_on_a_part_of_the_inputs() -> None:
+    descent, _ = descent_of({}, is_hasty=True)
+    part, whole = (
+        paired_proportion_ci("top-1", count, count, *lost) for count, lost in ((250, (60, 30)), (1000, (9, 5)))
+    )
+    descent.candidates = {0.5: cast(Any, SimpleNamespace(evidence=whole))}
+    expected = descent._unproven(whole)
+    descent._take([part, part])
+    assert descent._unproven(whole) == expected
+    descent.low_fidelity_estimates = [dataclasses.replace(part, samples=1000)]
+    assert descent._unproven(whole) != expected, "of all inputs they would tell"
+
+
+def test_a_full_search_goes_on_where_a_bound_is_no_number() -> None:
+    descent, _ = descent_of({}, is_hasty=False)
+    estimate = dataclasses.replace(paired_proportion_ci("top-1", 1000, 900, 9, 9), low=math.nan)
+    assert descent._goes_on([estimate])
+
+
 @pytest.mark.parametrize(
     ("answers", "excesses"), [((4, 3), (-1, 1)), ((0, 0), (-1, -1)), ((1, 1), (-1, -1)), ((12, 12), (-1, 1))]
 )
@@ -122,6 +159,7 @@ def searched(excess_at: float, *, rehearsed_at: float) -> tuple[Descent, list[fl
     options = SimpleNamespace(uniform=False)
     context = SimpleNamespace(options=options, progress=lambda *_: None, dense=None)
     evaluator: Any = SimpleNamespace(context=context, candidate=candidate, share_like=lambda _, share: share)
+    evaluator.guiding_samples = 100_000
     evaluator.evaluate_at_low_fidelity = lambda _, shares, goes_on: [evidence(share, rehearsed_at) for share in shares]
     structure = cast(Structure, SimpleNamespace(selection=SimpleNamespace(sizes={})))
     return Descent(evaluator, structure, 0.01, is_hasty=False), made

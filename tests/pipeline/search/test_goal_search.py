@@ -1,16 +1,25 @@
 """What guides a search, what proves its goal, and what has the last word."""
 
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from plain_models import DIGITS
 from searched_models import FAST, Data, labelled
 
 import netsurgeon
+from netsurgeon.pipeline import compress as compress_module
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.report import StoredModel
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.run import store_model, validate_applied
+from netsurgeon.pipeline.runtime import Remembering, Session
 
 
 def test_few_inputs_guide_in_turn_and_are_not_reported(report: Report, page: Path) -> None:
@@ -98,3 +107,45 @@ def test_too_few_inputs_for_a_goal() -> None:
     few = {"image": np.zeros((20, 1, 8, 8), np.float32)}
     with pytest.raises(InputError, match=r"20 inputs are too few for --max-drop 1%.* give 64 or more, or --sparsity"):
         netsurgeon.compress(DIGITS / "digits.onnx", few)
+
+
+def test_a_first_look_runs_the_dense_model_once_on_what_guides_it_closes_it_and_packs_a_model_once(
+    network: Path, guiding: Data, final: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: Counter[bytes] = Counter()
+
+    class Counting(Session):
+        def run(self, feed: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+            runs[b"".join(np.asarray(value).tobytes() for value in feed.values())] += 1
+            return super().run(feed, outputs)
+
+    made: list[weakref.ref[Remembering]] = []
+
+    def remembering(session: Session) -> Remembering:
+        dense = Remembering(Counting(session._inference))
+        made.append(weakref.ref(dense))
+        return dense
+
+    def validated(*arguments: Any, **options: Any) -> Any:
+        gc.collect()
+        assert [dense() for dense in made] == [None]
+        return validate_applied(*arguments, **options)
+
+    packed: list[ir.Model] = []
+
+    def packing(steps: Any, context: Any, model: ir.Model, source: Any) -> StoredModel:
+        packed.append(model)
+        return store_model(steps, context, model, source)
+
+    monkeypatch.setattr(compress_module, "store_model", packing)
+    monkeypatch.setattr(compress_module, "Remembering", remembering)
+    monkeypatch.setattr(compress_module, "validate_applied", validated)
+    report = netsurgeon.compress(network, guiding, test=final, effort="fast", max_drop="5%", values="float32").report
+    assert report.search is not None
+    assert sum(runs.values()) >= report.search.guide.samples // 32
+    assert set(runs.values()) == {1}
+    assert (
+        len(packed)
+        == len({id(model) for model in packed})
+        == sum(point.kind == "candidate" for point in report.search.points)
+    )

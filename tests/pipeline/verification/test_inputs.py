@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.options import Options
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.verification import inputs as verification_inputs
-from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Inputs, open_by_options, open_inputs
+from netsurgeon.pipeline.verification.inputs import MOST_CORRECTED, Few, Inputs, open_by_options, open_inputs
 from netsurgeon.pipeline.verification.measures.confidence import FEWEST_INPUTS_TO_PROVE, least_inputs
 
 DIGITS_MODEL = DIGITS / "digits.onnx"
@@ -197,12 +197,14 @@ def test_few_inputs_take_turns() -> None:
     assert numbers(split.calibration) == numbers(split.guide) == set(range(100))
 
 
-@pytest.mark.parametrize(("shift", "held_out"), [(0.0, False), (1.0, True)])
+@pytest.mark.parametrize(("differing", "held_out"), [(0, False), (80, True), (1, True)])
 def test_test_inputs_that_are_the_calibration_inputs_under_another_name_are_not_held_out(
-    tmp_path: Path, shift: float, held_out: bool
+    tmp_path: Path, differing: int, held_out: bool
 ) -> None:
+    """They may differ in the last alone."""
     images = np.random.default_rng(0).standard_normal((80, 1, 8, 8)).astype(np.float32)
-    for name, numbers_of_file in (("data", images), ("test", images + np.float32(shift))):
+    shift = np.float32(np.arange(80) >= 80 - differing).reshape(-1, 1, 1, 1)
+    for name, numbers_of_file in (("data", images), ("test", images + shift)):
         np.savez(tmp_path / f"{name}.npz", image=numbers_of_file)
     data, test = tmp_path / "data.npz", tmp_path / "test.npz"
     for options in (Options(sparsity=0.5), Options(max_drop=0.1)):
@@ -308,13 +310,31 @@ def test_a_search_with_many_pictures_leaves_mirror_images_out_and_says_so(
     assert [note.code for note in split.notes] == ["not-mirrored"]
 
 
-def test_a_first_look_takes_no_mirror_images_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("most", "fed", "notes"), [(256, 80, []), (64, 40, ["not-mirrored"])])
+def test_a_first_look_takes_mirror_images_where_there_are_too_few_pictures(
+    most: int, fed: int, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(80):
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(verification_inputs, "FEW_CORRECTED", Few(64, most, 1e12))
     options = Options(pictures=PictureOptions(channels="grey", mirror=True), effort="fast")
     split = open_inputs(open_model(DIGITS_MODEL, Runtime()), tmp_path, tmp_path, options)
-    assert split.calibration.fed == split.calibration.count == 40
-    assert [note.code for note in split.notes] == ["not-mirrored"]
+    assert (split.calibration.fed, split.calibration.count) == (fed, 40)
+    assert [fold.corrected.fed for fold in split.folds] == [fed]
+    assert [note.code for note in split.notes] == notes
+
+
+def test_a_first_look_that_decodes_two_folders_says_how_far_it_is_with_both(tmp_path: Path) -> None:
+    for folder in ("data", "test"):
+        (tmp_path / folder).mkdir()
+        for number in range(80):
+            Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / folder / f"{number}.png")
+    options, seen = Options(pictures=PictureOptions(channels="grey"), effort="fast"), list[float]()
+    source = open_model(DIGITS_MODEL, Runtime())
+    open_inputs(source, tmp_path / "data", tmp_path / "test", options, lambda done, count: seen.append(done / count))
+    assert seen == sorted(seen)
+    assert min(seen) == 0.0
+    assert max(seen) > 0.5
 
 
 def test_halves_are_corrected_on_mirror_images_and_measured_without(tmp_path: Path) -> None:
