@@ -87,7 +87,7 @@ class LayerEquations:
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Name layer and damping where a Hessian has no Cholesky factor."""
-        with _named(self.layer, self.equations.damping):
+        with named(self.layer.layer.name, self.equations.damping):
             yield
 
     def finish(self, pruned: Array, started: float) -> Solution:
@@ -164,7 +164,7 @@ def set_up_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Lay
     damping = plan.damping
     if damping is None:
         damping = _choose_damping(weight, plan, moments, seed, centred=centred)
-    with _named(problem, damping):
+    with named(problem.layer.name, damping):
         equations = solvers.Problem.of(weight, statistics, damping)
     return LayerEquations(
         layer=problem,
@@ -177,11 +177,12 @@ def set_up_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Lay
 
 
 @contextlib.contextmanager
-def _named(problem: LayerProblem, damping: float) -> Iterator[None]:
+def named(layer: str, damping: float) -> Iterator[None]:
+    """Name a layer and its damping where a Hessian has no Cholesky factor."""
     try:
         yield
     except FactorizationError as error:
-        raise FactorizationError(f"layer {problem.layer.name!r}, damping {damping:g}: {error}") from error
+        raise FactorizationError(f"layer {layer!r}, damping {damping:g}: {error}") from error
 
 
 def _pruned(set_up: LayerEquations) -> Array:
