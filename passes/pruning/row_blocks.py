@@ -151,14 +151,17 @@ def steps_of_rows(rows: Rows, before: Floats | None, of_round: Round, penalised:
         for block in rows.blocks
     ]
     if of_round.steps:
-        solvers.take_steps(blocks, of_round, penalised)
+        solvers.take_steps(blocks, of_round, penalised, np.empty_like(shifted))
     return shifted
 
 
 @_unless_left_alone
 def next_round(layer: WideLayer, before: Round, begun: Round, *shifted: Floats) -> Round:
     """The round behind another, from what all rows have come to; see `Choice.round_after`."""
-    return layer.choice.round_after(before, np.concatenate(shifted, axis=1), begun) if before.steps else before
+    if not before.steps:
+        return before
+    score = np.concatenate(shifted, axis=1)
+    return layer.choice.round_after(before, np.abs(score, out=score), begun)
 
 
 @_unless_left_alone
@@ -174,7 +177,7 @@ def refitted_rows(rows: Rows, shifted: Floats, last: Round, system: RefitSystem)
     Raises:
         FactorizationError: the steps do not converge; the message names layer and damping.
     """
-    mask = last.mask(rows.rows)
+    mask = last.mask[:, rows.rows]
     with named(rows.name, rows.damping):
         return system.refit(rows.target, solvers.near_weights(shifted.copy(), mask, rows.scale), mask, rows.steps)
 

@@ -177,7 +177,7 @@ def blas_threads() -> int:
 
 
 def cores_here() -> tuple[str, frozenset[int]]:
-    """This machine, and which of its cores this process may use."""
+    """Name of the machine, and which of its cores this process may use."""
     is_known = hasattr(os, "sched_getaffinity")
     return socket.gethostname(), frozenset(os.sched_getaffinity(0) if is_known else range(os.cpu_count() or 1))
 
