@@ -59,6 +59,7 @@ class LayerEquations:
     Attributes:
         layer: what it is solved from.
         equations: its least-squares problem.
+        nonzero: weights of the dense model that are not zero, lost rows aside.
         means: of its inputs; None where its bias stays.
         samples: rows its statistics were taken from.
         varied: whether they differed.
@@ -67,6 +68,7 @@ class LayerEquations:
 
     layer: LayerProblem
     equations: solvers.Problem
+    nonzero: int
     means: Means | None
     samples: int
     varied: bool
@@ -81,13 +83,13 @@ class LayerEquations:
     @property
     def kept(self) -> int:
         """How many weights may stay: all, or no more than there are, lest a refit fills zeros that were there."""
-        plan, weight = self.layer.plan, self.weight
-        return weight.size if plan.keep >= plan.live(weight.size) else min(plan.keep, int(np.count_nonzero(weight)))
+        plan, size = self.layer.plan, self.layer.layer.values.size
+        return size if plan.keep >= plan.live(size) else min(plan.keep, self.nonzero)
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Name layer and damping where a Hessian has no Cholesky factor."""
-        with _named(self.layer, self.equations.damping):
+        with named(self.layer.layer.name, self.equations.damping):
             yield
 
     def finish(self, pruned: Array, started: float) -> Solution:
@@ -164,11 +166,12 @@ def set_up_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Lay
     damping = plan.damping
     if damping is None:
         damping = _choose_damping(weight, plan, moments, seed, centred=centred)
-    with _named(problem, damping):
+    with named(problem.layer.name, damping):
         equations = solvers.Problem.of(weight, statistics, damping)
     return LayerEquations(
         layer=problem,
         equations=equations,
+        nonzero=int(np.count_nonzero(weight)),
         means=statistics.means if centred else None,
         samples=statistics.count,
         varied=moments.varies,
@@ -177,18 +180,19 @@ def set_up_layer(problem: LayerProblem, moments: LayerMoments, seed: int) -> Lay
 
 
 @contextlib.contextmanager
-def _named(problem: LayerProblem, damping: float) -> Iterator[None]:
+def named(layer: str, damping: float) -> Iterator[None]:
+    """Name a layer and its damping where a Hessian has no Cholesky factor."""
     try:
         yield
     except FactorizationError as error:
-        raise FactorizationError(f"layer {problem.layer.name!r}, damping {damping:g}: {error}") from error
+        raise FactorizationError(f"layer {layer!r}, damping {damping:g}: {error}") from error
 
 
 def _pruned(set_up: LayerEquations) -> Array:
     """The weight without what is to go."""
-    plan, weight = set_up.layer.plan, set_up.weight
-    if plan.keep_zeros or _is_left_sparse(plan, weight):
-        return solvers.correct(set_up.equations, weight != 0)
+    plan = set_up.layer.plan
+    if plan.keep_zeros or _is_left_sparse(plan, set_up.layer.layer.values.size, set_up.nonzero):
+        return solvers.correct(set_up.equations, set_up.weight != 0)
     return solvers.prune(set_up.equations, set_up.kept, plan.method, set_up.layer.pattern, effort=plan.effort)
 
 
@@ -208,10 +212,10 @@ def _choose_damping(weight: Array, plan: LayerPlan, moments: LayerMoments, seed:
     return moments.choose_damping(weight, plan.removed_slices, plan.keep, np.random.default_rng(seed), centred=centred)
 
 
-def _is_left_sparse(plan: LayerPlan, weight: Array) -> bool:
+def _is_left_sparse(plan: LayerPlan, size: int, nonzero: int) -> bool:
     """Whether nothing is to go from a weight of which most is zero: a correction that filled it would cost bytes."""
-    live = plan.live(weight.size)
-    return bool(plan.keep >= live and np.count_nonzero(weight) < SPARSE * live)
+    live = plan.live(size)
+    return plan.keep >= live and nonzero < SPARSE * live
 
 
 def _left_alone(dense: Array, plan: LayerPlan, samples: int) -> Solution:

@@ -19,7 +19,7 @@ import numpy as np
 from netsurgeon.passes import solvers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import Solution
-from netsurgeon.passes.pruning.layer_problem import LayerEquations, LayerProblem, set_up_layer
+from netsurgeon.passes.pruning.layer_problem import LayerEquations, LayerProblem, named, set_up_layer
 from netsurgeon.passes.solvers import Array, Choice, Floats, Penalised, RefitSystem, Round, RowBlock
 
 Result = TypeVar("Result")
@@ -50,6 +50,8 @@ class Rows:
         rows: which they are.
         scale: of the columns, see `Scaled`.
         steps: of the refit.
+        name: of the layer.
+        damping: of its Hessian.
     """
 
     blocks: list[RowBlock]
@@ -57,6 +59,8 @@ class Rows:
     rows: slice
     scale: Floats = dataclasses.field(repr=False)
     steps: int
+    name: str
+    damping: float
 
 
 def rows_of_tasks(problem: LayerProblem, cores: int) -> list[list[slice]]:
@@ -66,7 +70,7 @@ def rows_of_tasks(problem: LayerProblem, cores: int) -> list[list[slice]]:
 
     Args:
         problem: of the layer.
-        cores: of a worker, each of which works on a block at a time.
+        cores: of the worker that has the fewest, each of which works on a block at a time.
     """
     plan, values = problem.plan, problem.layer.values
     is_chosen = plan.method in ("auto", "admm") and not plan.keep_zeros and plan.keep < plan.live(values.size)
@@ -115,6 +119,8 @@ def rows_of_layer(layer: WideLayer, parts: Sequence[slice]) -> Rows:
         rows=rows,
         scale=choice.problem.scale,
         steps=solvers.REFIT_STEPS[layer.set_up.layer.plan.effort],
+        name=layer.set_up.layer.layer.name,
+        damping=layer.set_up.equations.damping,
     )
 
 
@@ -145,14 +151,17 @@ def steps_of_rows(rows: Rows, before: Floats | None, of_round: Round, penalised:
         for block in rows.blocks
     ]
     if of_round.steps:
-        solvers.take_steps(blocks, of_round, penalised)
+        solvers.take_steps(blocks, of_round, penalised, np.empty_like(shifted))
     return shifted
 
 
 @_unless_left_alone
 def next_round(layer: WideLayer, before: Round, begun: Round, *shifted: Floats) -> Round:
     """The round behind another, from what all rows have come to; see `Choice.round_after`."""
-    return layer.choice.round_after(before, np.concatenate(shifted, axis=1), begun) if before.steps else before
+    if not before.steps:
+        return before
+    score = np.concatenate(shifted, axis=1)
+    return layer.choice.round_after(before, np.abs(score, out=score), begun)
 
 
 @_unless_left_alone
@@ -166,10 +175,11 @@ def refitted_rows(rows: Rows, shifted: Floats, last: Round, system: RefitSystem)
     """The best weights of rows on the support that the last round has left.
 
     Raises:
-        FactorizationError: the steps do not converge.
+        FactorizationError: the steps do not converge; the message names layer and damping.
     """
-    mask = last.mask(rows.rows)
-    return system.refit(rows.target, solvers.near_weights(shifted.copy(), mask, rows.scale), mask, rows.steps)
+    mask = last.mask[:, rows.rows]
+    with named(rows.name, rows.damping):
+        return system.refit(rows.target, solvers.near_weights(shifted.copy(), mask, rows.scale), mask, rows.steps)
 
 
 def joined_rows(layer: WideLayer | Solution, *rows: Array) -> Solution:

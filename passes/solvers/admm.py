@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -203,20 +203,23 @@ class Round:
         steps: of it; 0 where none is left to take.
         rho: ρ.
         settled_with: ρ of the step before; None in the first round.
-        packed: support that it begins with, a bit a weight, (groups, rows, columns / 8).
-        columns: of the layer.
+        mask: support that it begins with, (groups, rows, columns); it travels as a bit a weight.
     """
 
     taken: int
     steps: int
     rho: float
     settled_with: float | None
-    packed: npt.NDArray[np.uint8] = dataclasses.field(repr=False)
-    columns: int
+    mask: Mask = dataclasses.field(repr=False)
 
-    def mask(self, rows: slice = slice(None)) -> Mask:
-        """The support of some rows."""
-        return np.unpackbits(self.packed[:, rows], axis=-1, count=self.columns).view(bool)
+    def __getstate__(self) -> dict[str, Any]:
+        """Pack the support."""
+        return {**self.__dict__, "mask": (np.packbits(self.mask, axis=-1), self.mask.shape[-1])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpack the support."""
+        packed, columns = state["mask"]
+        self.__dict__.update(state, mask=np.unpackbits(packed, axis=-1, count=columns).view(bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,17 +258,17 @@ class Choice:
         """The one that begins with the largest weights."""
         return self._round(0, self.schedule.start, None, choose(np.abs(self.shifted), self.keep, self.pattern))
 
-    def round_after(self, before: Round, shifted: Floats, begun: Round) -> Round:
+    def round_after(self, before: Round, score: Floats, begun: Round) -> Round:
         """The round behind another.
 
         Args:
             before: the other.
-            shifted: W + V/ρ, as it has left them.
+            score: sizes of W + V/ρ, as it has left them.
             begun: the round that the penalty has begun with; the next one grows by how much the support has changed.
         """
-        mask, taken, rho = choose(np.abs(shifted), self.keep, self.pattern), before.taken + before.steps, before.rho
+        mask, taken, rho = choose(score, self.keep, self.pattern), before.taken + before.steps, before.rho
         if self.schedule.begins(taken):
-            changed = np.count_nonzero(mask != begun.mask()) / (2.0 * max(int(mask.sum()), 1))
+            changed = np.count_nonzero(mask != begun.mask) / (2.0 * max(int(mask.sum()), 1))
             if changed == 0.0:
                 taken = self.schedule.steps
             else:
@@ -274,8 +277,7 @@ class Choice:
 
     def _round(self, taken: int, rho: float, settled_with: float | None, mask: Mask) -> Round:
         steps = self.schedule.steps_of_round(taken, self.together)
-        packed = np.packbits(mask, axis=-1)
-        return Round(taken, steps, rho, settled_with, packed=packed, columns=mask.shape[-1])
+        return Round(taken, steps, rho, settled_with, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,11 +308,11 @@ class RowBlock:
             relaxation=choice.schedule.relaxation,
         )  # fmt: skip
 
-    def take_steps(self, of_round: Round, penalised: Penalised) -> None:
-        """Take the steps of a round."""
-        shifted, target, rho, mask = self.shifted, self.target, of_round.rho, of_round.mask(self.rows)
+    def take_steps(self, of_round: Round, penalised: Penalised, score: Floats) -> None:
+        """Take the steps of a round; `score` becomes the sizes of what they leave, of the shape of `shifted`."""
+        shifted, target, rho, mask = self.shifted, self.target, of_round.rho, of_round.mask[:, self.rows]
         keep = int(np.count_nonzero(mask)) if self.keep is None else self.keep
-        score, dual = np.empty_like(shifted), np.zeros_like(shifted)
+        dual = np.zeros_like(shifted) if of_round.settled_with is None else np.empty_like(shifted)
 
         def work(part: npt.NDArray[np.int64]) -> None:
             rows = np.s_[:, part[0] : part[-1] + 1]
@@ -319,7 +321,7 @@ class RowBlock:
             if self.relaxation != 1.0:
                 dense = sparse + self.relaxation * (dense - sparse)
             shifted[rows] = dense + dual[rows] / rho
-            score[rows] = np.abs(shifted[rows])
+            np.abs(shifted[rows], out=score[rows])
 
         def settle(part: npt.NDArray[np.int64]) -> None:
             rows = np.s_[:, part[0] : part[-1] + 1]
@@ -341,6 +343,7 @@ def support(choice: Choice) -> tuple[Mask, Floats]:
     Beside it the weights that the last step has left on it, close to the best ones, in place of `choice.shifted`.
     """
     shifted, parts = choice.shifted, row_blocks(*choice.shifted.shape)
+    score = np.empty_like(shifted)
     whole = RowBlock.of(choice, np.s_[:], shifted, choice.keep)
     blocks = [RowBlock.of(choice, rows, shifted) for rows in parts or ()]
     of_round = begun = choice.first_round()
@@ -348,17 +351,29 @@ def support(choice: Choice) -> tuple[Mask, Floats]:
         if choice.schedule.begins(of_round.taken):
             begun, penalised = of_round, choice.problem.penalised(of_round.rho)
         if blocks:
-            take_steps(blocks, of_round, penalised)
+            take_steps(blocks, of_round, penalised, score)
         else:
-            whole.take_steps(of_round, penalised)
-        of_round = choice.round_after(of_round, shifted, begun)
-    mask = of_round.mask()
-    return mask, near_weights(shifted, mask, choice.problem.scale)
+            whole.take_steps(of_round, penalised, score)
+        of_round = choice.round_after(of_round, score, begun)
+    return of_round.mask, near_weights(shifted, of_round.mask, choice.problem.scale)
 
 
-def take_steps(blocks: Sequence[RowBlock], of_round: Round, penalised: Penalised) -> None:
-    """Let blocks take the steps of a round side by side, each on one core, however many there are."""
-    for_each_part(lambda part: blocks[part[0]].take_steps(of_round, penalised), len(blocks), 1)
+def take_steps(blocks: Sequence[RowBlock], of_round: Round, penalised: Penalised, score: Floats) -> None:
+    """Let blocks that follow one another take the steps of a round side by side, each on one core.
+
+    Args:
+        blocks: of rows.
+        of_round: the round.
+        penalised: H + ρI of it.
+        score: of all their rows, see `RowBlock.take_steps`.
+    """
+    first = blocks[0].rows.start
+
+    def work(part: npt.NDArray[np.int64]) -> None:
+        block = blocks[part[0]]
+        block.take_steps(of_round, penalised, score[:, block.rows.start - first : block.rows.stop - first])
+
+    for_each_part(work, len(blocks), 1)
 
 
 def near_weights(shifted: Floats, mask: Mask, scale: Floats) -> Floats:

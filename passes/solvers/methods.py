@@ -58,9 +58,9 @@ OBS_COLUMNS = 1152
 DAMPINGS."""
 
 
-ITERATED_COLUMNS = 1024
+ITERATED_COLUMNS = linalg.BLOCK_COLUMNS
 """Up to this width rows are refitted exactly, one by one, for rows x columns³ products; wider layers by conjugate
-gradients on all rows at once, for rows x columns² a step."""
+gradients on all rows at once, for rows x columns² a step. Blocks of rows of those are refitted by themselves."""
 
 
 LOW_FIDELITY_COLUMNS = 256

@@ -36,6 +36,10 @@ def for_each_part(work: Callable[[npt.NDArray[np.int64]], None], count: int, siz
         Exception: the first one that `work` raises.
     """
     parts = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+    if len(parts) == 1:
+        with single_threaded():
+            work(parts[0])
+        return
     with (
         single_threaded(),
         ThreadPoolExecutor(min(len(parts), allowed_cores()) or 1) as pool,

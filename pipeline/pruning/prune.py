@@ -22,7 +22,6 @@ from netsurgeon.passes.pruning import (
     PruneWeights,
     Solution,
     has_scaled_rows,
-    rows_of_tasks,
     solve_layer,
 )
 from netsurgeon.pipeline.calibration import Calibration, Selection, cut
@@ -31,7 +30,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
 from netsurgeon.pipeline.pruning.plan import Plan
-from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows
+from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows, rows_apart
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +125,7 @@ def begin_solving(
 ) -> dict[str, Pending[Solution]]:
     """Let the layers of a segment be solved, each where its moments are; their solutions are not written yet.
 
-    On workers the rows of a wide layer are solved side by side.
+    The rows of a wide layer are solved side by side where workers have cores that one of them cannot use.
 
     Args:
         executor: where they are solved.
@@ -138,8 +137,7 @@ def begin_solving(
     begun: dict[str, Pending[Solution]] = {}
     for layer in (layer for layer in layers if layer.name in moments):
         problem, of_layer = LayerProblem.of(layer, plans[layer.name]), moments[layer.name]
-        parts = [] if executor.is_here else rows_of_tasks(problem, solvers.allowed_cores())
-        if len(parts) > 1:
+        if parts := rows_apart(executor, problem):
             begun[layer.name] = begin_solving_rows(executor, problem, parts, of_layer, seed)
         else:
             begun[layer.name] = executor.start(solve_layer, problem, of_layer, seed, about=layer.name)

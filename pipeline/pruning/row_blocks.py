@@ -17,11 +17,22 @@ from netsurgeon.passes.pruning import (
     refitted_rows,
     rounds_of,
     rows_of_layer,
+    rows_of_tasks,
     set_up_wide_layer,
     steps_of_rows,
 )
 from netsurgeon.passes.solvers import Floats
 from netsurgeon.pipeline.execution import Executor, Pending
+
+
+def rows_apart(executor: Executor, problem: LayerProblem) -> list[list[slice]]:
+    """Blocks of rows for each task of a layer; none where it is solved as one, such as where all workers share cores.
+
+    One task uses all cores of a worker, so that several of fewer blocks than those take longer.
+    """
+    cores = executor.cores if rows_of_tasks(problem, 1) else ()
+    parts = rows_of_tasks(problem, min(cores)) if len(cores) > 1 else []
+    return parts if len(parts) > 1 else []
 
 
 def begin_solving_rows(
@@ -39,7 +50,7 @@ def begin_solving_rows(
     Args:
         executor: where the tasks run.
         problem: of a wide layer.
-        parts: blocks of rows for each task, see `rows_of_tasks`.
+        parts: blocks of rows for each task, see `rows_apart`.
         moments: of its input.
         seed: of the rows sampled to choose the damping.
     """

@@ -90,6 +90,11 @@ class Executor(abc.ABC):
         """What ran on workers, and what was lost there; None where there are none."""
         return None
 
+    @property
+    def cores(self) -> Sequence[int]:
+        """Of workers, counted once where several share the same; none where tasks run in this process."""
+        return ()
+
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of all workers."""

@@ -18,6 +18,7 @@ from netsurgeon.pipeline.execution.executors.on_worker import (
     Origin,
     UnfitWorkerError,
     blas_threads,
+    cores_here,
     other_version,
     read_probe,
     run_as_there,
@@ -63,6 +64,7 @@ class DaskExecutor(Executor):
                 raise InputError(why)
         # Tasks are called after what they do: Dask expects those that are called alike to take as long.
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
+        self._cores: dict[str, tuple[str, frozenset[int]]] = {}
         self._log = TaskLog()
         self._watch = WorkerWatch(client, self._log, token)
         client.subscribe_topic(self._origin.topic, listener(self._take))
@@ -112,6 +114,22 @@ class DaskExecutor(Executor):
                     check_sendable(f"argument {number} of a task", entry)
             raise self._lost(error) from error
         return [_Remote(future, self._watch, self._lost) for future in futures]
+
+    @property
+    def cores(self) -> list[int]:
+        """Of the workers that are there now.
+
+        Raises:
+            ClusterError: the scheduler is gone.
+        """
+        try:
+            workers = list(self._client.nthreads())
+            if new := [worker for worker in workers if worker not in self._cores]:
+                there = self._client.run(cores_here, workers=new, on_error="ignore")  # of one that has gone since
+                self._cores.update(there)
+        except Exception as error:
+            raise self._lost(error) from error
+        return [len(cores) for _, cores in {self._cores[worker] for worker in workers if worker in self._cores}]
 
     @property
     def facts(self) -> ClusterFacts:

@@ -7,6 +7,8 @@ import dataclasses
 import errno
 import functools
 import importlib
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -172,6 +174,12 @@ def blas_threads() -> int:
     """Threads that BLAS has in this process."""
     pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return max(pools, default=1)
+
+
+def cores_here() -> tuple[str, frozenset[int]]:
+    """Name of the machine, and which of its cores this process may use."""
+    is_known = hasattr(os, "sched_getaffinity")
+    return socket.gethostname(), frozenset(os.sched_getaffinity(0) if is_known else range(os.cpu_count() or 1))
 
 
 def read_probe(probe: StoredArray) -> str:

@@ -11,7 +11,7 @@ from layer_problems import Array, normal, oracle, pattern_2_of_4, problem_of, sa
 
 from netsurgeon.passes.solvers import admm, linalg, methods
 from netsurgeon.passes.solvers import obs as obs_module
-from netsurgeon.passes.solvers.linalg import FactorizationError
+from netsurgeon.passes.solvers.linalg import FactorizationError, Floats
 from netsurgeon.passes.solvers.methods import (
     FAST_METHOD,
     METHODS,
@@ -264,9 +264,9 @@ def test_a_first_look_at_a_wide_layer_takes_few_steps_for_little_more_error(
     solved: list[int] = []
     real = admm.RowBlock.take_steps
 
-    def counting(block: admm.RowBlock, of_round: admm.Round, penalised: admm.Penalised) -> None:
+    def counting(block: admm.RowBlock, of_round: admm.Round, penalised: admm.Penalised, score: Floats) -> None:
         solved.append(of_round.steps)
-        real(block, of_round, penalised)
+        real(block, of_round, penalised, score)
 
     monkeypatch.setattr(admm.RowBlock, "take_steps", counting)
     monkeypatch.setattr(methods, "ITERATED_COLUMNS", 64)

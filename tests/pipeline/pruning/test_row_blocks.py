@@ -19,10 +19,10 @@ from netsurgeon.passes.pruning import (
     rows_of_tasks,
     solve_layer,
 )
-from netsurgeon.passes.solvers import FactorizationError, Moments, admm
+from netsurgeon.passes.solvers import FactorizationError, Moments, admm, linalg
 from netsurgeon.pipeline.execution import Executor, open_executor
 from netsurgeon.pipeline.execution.executors import task_log
-from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows
+from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows, rows_apart
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,24 @@ def test_a_hessian_without_a_factor_names_layer_and_damping(
     monkeypatch.setattr(admm, "_factor", fail)
     with pytest.raises(FactorizationError, match=r"layer 'wide', damping 0\.01: it is not positive definite"):
         solved_in_rows(Elsewhere(), wide_problem(), moments)
+
+
+def test_rows_that_are_not_finite_name_layer_and_damping(
+    moments: LayerMoments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linalg, "_conjugate_gradients", lambda target, *_: np.full_like(target, np.nan))
+    with pytest.raises(FactorizationError, match=r"layer 'wide', damping 0\.01: the damped Hessian is not positive"):
+        solved_in_rows(Elsewhere(), wide_problem(), moments)
+
+
+@pytest.mark.parametrize(
+    ("cores", "blocks"), [((), []), ((1,), []), ((1, 1), [1, 1, 1, 1]), ((16, 3), [3, 1]), ((16, 16), [])]
+)
+def test_rows_are_solved_apart_where_workers_have_cores_that_one_task_cannot_use(
+    cores: tuple[int, ...], blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Elsewhere, "cores", cores)
+    assert [len(part) for part in rows_apart(Elsewhere(), wide_problem())] == blocks
 
 
 def test_shape_and_plan_say_which_rows_are_solved_in_tasks() -> None:

@@ -104,6 +104,14 @@ def test_a_file_that_has_changed_is_no_fault_of_the_workers(two_workers: Executo
         assert not executor.facts.lost  # type: ignore[union-attr]
 
 
+def test_workers_that_share_cores_have_them_once(two_workers: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert two_workers.cores == [len(on_worker.cores_here()[1])]
+    first, second = two_workers._cores  # type: ignore[attr-defined]
+    machines = {first: ("one", frozenset({0, 1})), second: ("other", frozenset({0}))}
+    monkeypatch.setattr(two_workers, "_cores", {**machines, "one that is gone": ("third", frozenset({0, 1, 2}))})
+    assert sorted(two_workers.cores) == [1, 2]
+
+
 def test_a_client_that_stays_open_keeps_nothing_of_an_executor_that_was_closed(two_workers: Executor) -> None:
     with distributed.Client(two_workers.facts.scheduler, set_as_default=False) as client:  # type: ignore[union-attr]
         executor = on_dask.DaskExecutor(client, contextlib.ExitStack())
