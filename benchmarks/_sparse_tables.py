@@ -93,9 +93,9 @@ def _zoo(rows: Mapping[str, Row]) -> list[str]:
         "`--quantize int8 --pattern k:64 --sparsity 80%`, 16 random inputs, `light_*` with He weights. The same file\n"
         "with the sparse provider, which chooses layer by layer, and without it, in turn; 95 % intervals. No graph\n"
         f"may be slower for sure ({NOISE:g} times the time), nor its outputs more than one integer away where\n"
-        f"they are integers, else {MOST_DIFFERENCE:.0%} of their scale: {good} of {len(judged)} keep to that,\n"
-        f"{undecided} are undecided, and of {len(rows) - len(judged)} more nothing can be quantized. The provider\n"
-        f"takes layers in {len(equal)} graphs; in {sum(equal)} of them outputs are equal to the last bit."
+        f"they are integers, else {MOST_DIFFERENCE:.0%} of their scale: {good} of {len(judged)} keep to that\n"
+        f"(undecided: {undecided}; besides, graphs of which nothing can be quantized: {len(rows) - len(judged)}).\n"
+        f"The provider takes layers in {len(equal)} graphs; in {sum(equal)} of them outputs are equal to the last bit."
     )
     titles = ("graph", "status", "layers taken", "int8", "sparse", "over int8", "outputs", "what is left, and why not")
     return ["## Zoo", words, table(titles, [_zoo_line(row) for _, row in sorted(rows.items())])]

@@ -84,8 +84,9 @@ def test_floats_that_differ_are_told_beside_the_largest() -> None:
 
 
 def test_integers_that_differ_beside_floats_are_told_and_so_are_bytes_and_truth_values() -> None:
-    before = {"y": np.ones(1, np.float32), "floats": np.ones(1, np.float32), "bytes": np.array([1], np.uint8)}
-    after = {"y": np.zeros(1, np.float32), "floats": np.zeros(1, np.float32), "bytes": np.array([2], np.uint8)}
+    one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
+    before: dict[str, Any] = {"y": one, "floats": one, "bytes": np.array([1], np.uint8)}
+    after: dict[str, Any] = {"y": none, "floats": none, "bytes": np.array([2], np.uint8)}
     assert difference(before, after) == {"equal": False, "steps": 2.0, "difference": pytest.approx(1.0)}
     truths = {"truth": np.array([True])}, {"truth": np.array([False])}
     assert difference(*truths) == {"equal": False, "steps": 0.0, "difference": pytest.approx(1.0)}
@@ -123,13 +124,13 @@ def test_the_page_says_what_a_graph_leaves_and_why_one_cannot_run() -> None:
 def test_a_graph_that_only_seems_slower_is_to_be_measured_again() -> None:
     text = _sparse_tables.page({"zoo/a graph": {**GRAPH, "ratio": 0.8, "interval": [0.7, 1.0]}}, 1)
     assert "| measure again; 1: it gains too little |" in text
-    assert "0 of 1 keep to that, 1 are undecided" in " ".join(text.split())
+    assert "0 of 1 keep to that (undecided: 1; besides" in " ".join(text.split())
 
 
 def test_graphs_without_a_layer_or_an_answer_are_no_good_ones() -> None:
     rows = {"zoo/a": GRAPH, "zoo/b": {**GRAPH, "taken": 0}, "zoo/c": {**GRAPH, "status": "declined", "error": "none"}}
     words = " ".join(_sparse_tables.page(rows, 1).split())
-    assert "2 of 2 keep to that, 0 are undecided, and of 1 more nothing can be quantized" in words
+    assert "2 of 2 keep to that (undecided: 0; besides, graphs of which nothing can be quantized: 1)" in words
     assert "takes layers in 1 graphs; in 1 of them outputs are equal" in words
 
 
