@@ -20,20 +20,35 @@ SLOTS = 50_000_000
 
 
 class Roof:
-    """Runs like a session, and only chooses and multiplies, with all that it reads in the nearest cache."""
+    """Runs like a session, and only chooses and multiplies, with all that it reads in the nearest cache.
+
+    Raises:
+        RuntimeError: the library is of an older version, or cannot run here.
+    """
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(str(netsurgeon_sparse.library_path()))
-        self._library.netsurgeon_sparse_isa.restype = ctypes.c_char_p
+        if not hasattr(self._library, "netsurgeon_sparse_repeat"):
+            raise RuntimeError("netsurgeon-sparse is older than this benchmark: build the wheel anew by `make kernels`")
+        for function in (self._library.netsurgeon_sparse_isa, self._library.netsurgeon_sparse_error):
+            function.restype = ctypes.c_char_p
         self._library.netsurgeon_sparse_repeat.restype = ctypes.c_int64
         self._library.netsurgeon_sparse_repeat.argtypes = [ctypes.c_char_p, ctypes.c_int64]
-        self._isa: bytes = self._library.netsurgeon_sparse_isa()
+        isa: bytes | None = self._library.netsurgeon_sparse_isa()
+        if isa is None:
+            raise self._error()
+        self._isa = isa
         self.columns = COLUMNS.get(self._isa.decode(), 64)
         self.slots = 0
 
     def run(self, _outputs: None, _feed: Mapping[str, Any]) -> None:
         """Multiply once more; `slots` says how many."""
         self.slots = self._library.netsurgeon_sparse_repeat(self._isa, SLOTS)
+        if self.slots < 0:
+            raise self._error()
+
+    def _error(self) -> RuntimeError:
+        return RuntimeError(f"netsurgeon-sparse: {self._library.netsurgeon_sparse_error().decode()}")
 
 
 def slots_of(model: onnx.ModelProto, columns: int) -> int:

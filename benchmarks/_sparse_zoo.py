@@ -81,17 +81,21 @@ def largest_difference(
 ) -> Facts:
     """Whether outputs, by name for each input, are equal; else how far they are apart at most.
 
-    Gives `steps` of integers, None where one that differs is not of integers, and `difference`, relative to the
-    largest number that is expected of an output.
+    Gives `steps` of the outputs that are integers, and `difference` of the others, relative to the largest number that
+    is expected of one.
     """
-    apart, difference = [0.0], 0.0
+    apart, differences = [0.0], [0.0]
     for before, after in zip(expected, actual, strict=True):
         for name, array in before.items():
-            if not np.array_equal(array, after[name], equal_nan=array.dtype.kind == "f"):
-                apart.append(float(np.abs(array - after[name]).max()) / steps[name] if name in steps else np.nan)
-                difference = max(difference, relative_difference(array, after[name]))
-    most = float(np.max(apart))
-    return {"equal": len(apart) == 1, "steps": None if np.isnan(most) else most, "difference": difference}
+            if np.array_equal(array, after[name], equal_nan=array.dtype.kind == "f"):
+                continue
+            pair = np.asarray(array, np.float64), np.asarray(after[name], np.float64)
+            if name in steps:
+                apart.append(float(np.abs(pair[0] - pair[1]).max()) / steps[name])
+            else:
+                differences.append(relative_difference(*pair))
+    are_equal = len(apart) + len(differences) == 2
+    return {"equal": are_equal, "steps": float(np.max(apart)), "difference": float(np.max(differences))}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ CODES: Mapping[str, str] = {
     "not-mirrored": "Mirror images were left out of a search: there are enough pictures, or it is a first look.",
     "not-quantized": "The model stays on floats: integers gain nothing, or do not run as they should.",
     "not-repaired": "Weights or integers, perhaps some of them, could not be tuned by gradient descent and stay.",
+    "not-varied": "Inputs of a repair were not varied in a way that the user named, since they do not suit it.",
     "nothing-removed": "Nothing was removed and no byte saved, so the weights are left as they were.",
     "one-feed": "All of the data is one feed, and so one sample: its arrays have no axis 0 in common.",
     "old-opset-checked": "ONNX Runtime cannot run so old a model: it was checked with ONNX's reference evaluator.",

@@ -134,9 +134,9 @@ def open_files() -> Callable[..., list[str]]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def quick_workers() -> Iterator[None]:
-    """Workers of Dask that start in a moment; tests that need Dask are skipped without it."""
+    """Workers of Dask that start in a moment, for the tests of a module; they are skipped without Dask."""
     pytest.importorskip("distributed")
     with forked_workers():
         yield

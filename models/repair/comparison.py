@@ -208,9 +208,12 @@ class Comparison:
             for name in self.names
         }
 
-    def can_stack(self, feeds: Sequence[Feed]) -> bool:
-        """Whether two feeds of one shape give at once what they give one by one; tried once for each shape."""
-        shapes = tuple(sorted(shapes_of(feeds[0]).items()))
+    def can_stack(self, feeds: Sequence[Feed], *, is_cut: bool = False) -> bool:
+        """Whether two feeds of one shape give at once what they give one by one; tried once for each shape.
+
+        Where sequences are cut, nearly each step has shapes of its own: then it is tried once for all of them.
+        """
+        shapes = () if is_cut else tuple(sorted(shapes_of(feeds[0]).items()))
         if shapes not in self._stacks:
             is_training = self._network.training
             with torch.no_grad():

@@ -173,9 +173,14 @@ def _as_on_the_cpu(device: torch.device) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        warnings.filterwarnings("ignore", message=".*deterministic", category=UserWarning)
-        yield
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            warnings.filterwarnings("ignore", message=".*deterministic", category=UserWarning)
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 @dataclasses.dataclass
@@ -301,7 +306,7 @@ class _Run:
             most = min(STACKED // count, STACKED_NUMBERS // sum(array.size for array in feed.values()))
             both = [feeds[number - 1][0], feed]
             is_alike = len(group) < most and shapes_of(both[0]) == shapes_of(feed)
-            if group and not (is_alike and self.comparison.can_stack(both)):
+            if group and not (is_alike and self.comparison.can_stack(both, is_cut=bool(self.augmentation.lengths))):
                 yield group
                 group = []
             group.append(number)

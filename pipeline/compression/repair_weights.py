@@ -60,7 +60,8 @@ class RepairStep(StepDefaults):
         facts = repaired.facts
         if facts is None or not repaired.has_changed:
             warnings = () if repaired.reason is None else (self.not_repaired(repaired.reason),)
-            return StepResult(model=before, outcome=facts, warnings=warnings, has_changed=False)
+            notes = _not_varied(repaired)
+            return StepResult(model=before, outcome=facts, warnings=warnings, notes=notes, has_changed=False)
         calibration = context.calibration
         _, held_out = split_inputs(calibration.samples, context.options.seed)
         models = [context.dense, before, repaired.model]
@@ -70,7 +71,7 @@ class RepairStep(StepDefaults):
         error_before, error_after = (loss["relative error"] for loss in losses)
         facts = dataclasses.replace(facts, error_before=error_before, error_after=error_after)
         notes = () if repaired.reason is None else (self.partly_repaired(repaired.reason),)
-        return StepResult(model=repaired.model, outcome=facts, notes=notes)
+        return StepResult(model=repaired.model, outcome=facts, notes=(*notes, *_not_varied(repaired)))
 
     def verify(self, before: ir.Model, after: ir.Model, context: StepContext) -> str | None:
         """On inputs held out outputs must lie nearer to the dense model's, and class scores tell no less of them."""
@@ -138,6 +139,14 @@ class RepairIntegers(RepairStep):
             return result
         facts = measured_again(context.outcomes[QUANTIZE], context.integers, result.model, context.calibration)
         return dataclasses.replace(result, revised={QUANTIZE: facts})
+
+
+def _not_varied(repaired: Repaired) -> tuple[Message, ...]:
+    """What the user asks to do to the inputs and is not done."""
+    return tuple(
+        Message(f"--augment {kind} was left out: {reason}", "not-varied", augment=kind, reason=reason)
+        for kind, reason in repaired.left_out.items()
+    )
 
 
 def _round_repaired(model: ir.Model, context: StepContext) -> None:

@@ -91,18 +91,21 @@ class Options(
         self._check_goals()
 
     def _check_choices(self) -> None:
-        """Refuse words that are none of those an option knows."""
+        """Refuse words that are none of those an option knows; names of changes then stand there once, unspaced."""
         _one_of("importance", self.importance, notation.IMPORTANCES)
         _one_of("save", self.save, notation.SAVINGS)
         _one_of("method", self.method, notation.METHODS)
         _one_of("values", self.stored_values, notation.VALUES)
         _one_of("tables", self.tables, notation.TABLES)
         _one_of("names", self.names, notation.NAMES)
-        if self.augment not in ("auto", "none") and not set(self.augment.split(",")) <= set(notation.AUGMENTATIONS):
-            kinds = ",".join(notation.AUGMENTATIONS)
+        kinds = list(dict.fromkeys(kind.strip() for kind in self.augment.split(",")))
+        unknown = [kind for kind in kinds if kind not in notation.AUGMENTATIONS]
+        if unknown and kinds not in (["auto"], ["none"]):
             raise InputError(
-                f"augment is {self.augment!r}, expected auto, none, or some of {kinds}, with commas between"
+                f"augment is {self.augment!r}, expected auto, none, or some of {','.join(notation.AUGMENTATIONS)}, "
+                f"with commas between; {', '.join(map(repr, unknown))} is none of these"
             )
+        object.__setattr__(self, "augment", ",".join(kinds))
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)

@@ -136,7 +136,13 @@ def _tune_stretch(job: RepairJob, stretch: Stretch, stage: str) -> StretchFacts:
     facts = StretchFacts(start=stretch.start, ends=stretch.ends, layers=stretch.layers)
     try:
         tuned = _tuned(job, stretch, stage)
-    except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
+    except (
+        CheckFailedError,
+        InputError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+    ) as error:  # PyTorch's are the last three
         return dataclasses.replace(facts, reason=next(iter(str(error).splitlines()), type(error).__name__))
     return dataclasses.replace(facts, error_before=tuned.error_before, error_after=tuned.error_after, steps=tuned.steps)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,14 @@ class Repaired:
         facts: how it went; None where nothing could be tuned.
         reason: why it could not, or not all of it.
         has_changed: whether its weights are others than before.
+        left_out: why inputs were not varied in a way that the user named, by its name.
     """
 
     model: ir.Model = dataclasses.field(repr=False)
     facts: RepairFacts | None = None
     reason: str | None = None
     has_changed: bool = False
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def repair_steps(inputs: int, *, is_short: bool) -> int:
@@ -109,12 +111,13 @@ def repair_model(
         training, held_out = split_inputs(samples, options.seed)
     except (CheckFailedError, InputError, ValueError) as error:
         return Repaired(model, reason=_sentence(error))
+    changes, left_out = choose_changes(training, options, dense, runtime)
     job = RepairJob(
         dense=dense,
         model=model,
         layers=layers,
         feeds=StepFeeds(training, held_out, BATCH, options.seed),
-        changes=choose_changes(training, options, dense, runtime),
+        changes=changes,
         steps=repair_steps(samples.count, is_short=is_short),
         left_alone=left_alone,
         options=options,
@@ -122,7 +125,7 @@ def repair_model(
         run_folder=run_folder,
         progress=progress,
     )
-    return _repaired(job, floats)
+    return dataclasses.replace(_repaired(job, floats), left_out=left_out)
 
 
 def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
@@ -134,7 +137,13 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
     try:
         facts, reason = _tune_front(job, floats), None
-    except (CheckFailedError, InputError, ValueError, RuntimeError) as error:  # PyTorch's own are of the last two
+    except (
+        CheckFailedError,
+        InputError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+    ) as error:  # PyTorch's are the last three
         facts, reason = None, _sentence(error)
     if judge is None:
         return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)

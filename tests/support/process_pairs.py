@@ -9,7 +9,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from loaded_server import start_script
+from loaded_server import exit_codes, start_script
 
 SECONDS = 150.0
 """How long a process may take."""
@@ -28,12 +28,6 @@ def run_pair(script: Path, *arguments: object) -> str:
         }
         ranks = [environment | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) for rank in range(2)]
         processes = [start_script([script, *arguments], output, Path.cwd(), rank) for rank in ranks]
-        try:
-            for process in processes:
-                process.join(SECONDS)
-            assert [process.exitcode for process in processes] == [0, 0], (output / "2").read_text("utf-8")
-        finally:
-            for process in processes:
-                process.kill()
-                process.join()
+        codes = exit_codes(processes, SECONDS)
+        assert codes == [0, 0], f"exit codes are {codes}, None after {SECONDS:g} s: {(output / '2').read_text('utf-8')}"
         return (output / "1").read_text("utf-8")

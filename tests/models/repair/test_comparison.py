@@ -55,6 +55,22 @@ def test_feeds_of_one_shape_may_pass_at_once() -> None:
     assert comparison(OneByOne()).can_stack(first_two(OneByOne()))
 
 
+def test_feeds_that_are_cut_are_tried_once_whatever_their_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, lengths = comparison(OneByOne()), list[int]()
+
+    def is_tried(feeds: Any) -> bool:
+        lengths.append(len(feeds[0]["x"]))
+        return True
+
+    monkeypatch.setattr(compared, "_stacks_alike", is_tried)
+    for length in (5, 4, 4):
+        assert compared.can_stack([{"x": np.zeros(length)}] * 2, is_cut=True)
+    assert lengths == [5]
+    for length in (5, 4, 4):
+        assert compared.can_stack([{"x": np.zeros(length)}] * 2)
+    assert lengths == [5, 5, 4]
+
+
 def first_two(inputs: Inputs) -> list[dict[str, NDArray[Any]]]:
     """Feeds of one shape."""
     return [feed for feed, _ in next(inputs.steps(0))[:2]]

@@ -63,7 +63,10 @@ def test_settings_of_pytorch_come_back() -> None:
 
 
 def test_cuda_computes_in_float32_and_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is as before again, also where it was absent
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
     was = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
     with _as_on_the_cpu(torch.device("cpu")):
         assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
@@ -71,10 +74,13 @@ def test_cuda_computes_in_float32_and_is_not_warned_of(monkeypatch: pytest.Monke
     with _as_on_the_cpu(torch.device("cuda:0")):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
         assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == (False, True)
+        assert torch.get_float32_matmul_precision() == "highest"
         warnings.warn("this does not have a deterministic implementation", UserWarning, stacklevel=1)
         with pytest.raises(UserWarning, match="another"):
             warnings.warn("another", UserWarning, stacklevel=1)
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == was
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision(precision)
 
 
 class WithDenseValues(Inputs):

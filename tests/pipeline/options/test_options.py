@@ -37,6 +37,7 @@ from netsurgeon.pipeline.runtime.providers import channel_block
         ({"method": "guess"}, "method is 'guess', expected one of"),
         ({"augment": "auto,flip"}, "augment is 'auto,flip', expected auto, none, or some of shift,flip,crop,noise,len"),
         ({"augment": ""}, "augment is '', expected auto, none, or some of"),
+        ({"augment": "shift, cop"}, "with commas between; 'cop' is none of these"),
         ({"values": "int8"}, "values is 'int8', expected one of float32, float16, codebook"),
         ({"damping": 0.0}, "damping is 0.0, expected a number above 0 and up to 10"),
         ({"damping": float("inf")}, "damping is inf"),

@@ -63,6 +63,7 @@ def test_other_rows_are_other_bits(moments: LayerMoments, alone: Solution) -> No
     assert not same(solved_in_rows(Elsewhere(), problem, moments), alone)
 
 
+@pytest.mark.usefixtures("quick_workers")
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_workers_does_not_change_the_bits(workers: int, moments: LayerMoments, alone: Solution) -> None:
     pytest.importorskip("distributed")
@@ -75,6 +76,7 @@ def test_the_number_of_workers_does_not_change_the_bits(workers: int, moments: L
     assert tasks["penalised_hessian"] == sum(rounds), "once for each penalty, not for each block"
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_rows_that_a_worker_dies_with_are_solved_again(
     moments: LayerMoments, alone: Solution, monkeypatch: pytest.MonkeyPatch
 ) -> None:

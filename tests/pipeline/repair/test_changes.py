@@ -25,7 +25,11 @@ def samples(*shape: int, dtype: Any = np.float32) -> Samples:
 
 def chosen(given: Samples, augment: str, model: ir.Model | None = None, **options: Any) -> Changes:
     model = model or counting()  # asked for nothing where sequences are not cut
-    return choose_changes(given, Options(augment=augment, **options), model, Runtime())
+    return choose_changes(given, Options(augment=augment, **options), model, Runtime())[0]
+
+
+def left_out(given: Samples, augment: str, model: ir.Model | None = None) -> dict[str, str]:
+    return choose_changes(given, Options(augment=augment), model or counting(), Runtime())[1]
 
 
 def counting(is_fixed: bool = False) -> ir.Model:
@@ -130,6 +134,107 @@ def test_what_the_model_does_not_take_shorter_is_not_cut() -> None:
     node.replace_input_with(0, reshaped.outputs[0])
     model.graph.insert_before(node, reshaped)
     assert chosen(given, "lengths", model) == Changes()
+
+
+def test_a_mask_of_truth_values_is_looked_at() -> None:
+    model, rows = encoder(), sentences(20)
+    model.graph.inputs[1].dtype = ir.DataType.BOOL
+    feeds = unpadded(rows)
+    feeds["attention_mask"] = [mask.astype(bool) for mask in feeds["attention_mask"]]
+    assert chosen(open_samples(feeds, input_specs(model)), "lengths", model) == Changes(lengths=LENGTHS)
+    feeds["attention_mask"][-1][-1] = False
+    given = open_samples(feeds, input_specs(model))
+    assert set(left_out(given, "lengths", model)) == {"lengths"}
+
+
+def test_a_length_behind_the_first_feeds_may_keep_sequences_whole() -> None:
+    model, rng = counting(), np.random.default_rng(0)
+    feeds = [
+        {"x": rng.standard_normal((1, 6, 2)).astype(np.float32), "x_lengths": np.array([5 if number == 39 else 6])}
+        for number in range(40)
+    ]
+    given = open_samples(feeds, input_specs(model), batch_size=1)
+    assert "'x_lengths' is called like a length" in left_out(given, "lengths", model)["lengths"]
+
+
+def with_integers(name: str, numbers: list[int]) -> tuple[Samples, ir.Model]:
+    """Sentences of 12 tokens, and an integer beside each."""
+    model = encoder()
+    shape, integers = ir.Shape(["batch"]), ir.TensorType(ir.DataType.INT64)
+    model.graph.inputs.append(ir.Value(name=name, shape=shape, type=integers))
+    rows = [np.arange(12)] * len(numbers)
+    data = padded(rows, 12) | {name: np.array(numbers)}
+    return open_samples(data, input_specs(model)), model
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "words"),
+    [
+        ("text_lengths", [12, 3, 5, 7], "'text_lengths' is called like a length"),
+        ("answer", [0, 3, 5, 7], "'answer' may say places in a sequence"),
+        ("answer", [-1, 3, 5, 7], "'answer' may say places in a sequence"),
+        ("speaker", [100, 3, 5, 7], ""),
+        ("speaker", [3, 3, 3, 3], ""),
+    ],
+)
+def test_integers_beside_sequences_may_keep_them_whole(name: str, numbers: list[int], words: str) -> None:
+    given, model = with_integers(name, numbers)
+    assert words in left_out(given, "lengths", model).get("lengths", "")
+    assert bool(chosen(given, "lengths", model).lengths) == (not words)
+
+
+def test_each_length_near_half_is_tried_and_samples_stay_apart() -> None:
+    rng = np.random.default_rng(0)
+    refused: list[tuple[list[int], str]] = [
+        ([0, -1, 2, 2], "does not run on 3 of 4"),
+        ([-1, 4, 2], "not of as many samples"),
+    ]
+    for sides, words in refused:
+        model = counting()
+        node = next(node for node in model.graph if node.op_type == "ReduceSum")
+        model.graph.initializers.add(ir.Value(name="pairs", const_value=ir.tensor(np.array(sides), name="pairs")))
+        reshaped = ir.node("Reshape", [node.inputs[0], model.graph.initializers["pairs"]])
+        node.replace_input_with(0, reshaped.outputs[0])
+        model.graph.insert_before(node, reshaped)
+        divided = next(node for node in model.graph if node.op_type == "Div")
+        divided.replace_input_with(1, divided.inputs[0])
+        feeds = [
+            {"x": rng.standard_normal((2, 4, 2)).astype(np.float32), "x_lengths": np.array([4, 4])} for _ in range(2)
+        ]
+        given = open_samples(feeds, input_specs(model))
+        assert words in left_out(given, "lengths", model)["lengths"]
+
+
+def test_masks_of_floats_are_no_pictures_and_get_no_noise() -> None:
+    rng = np.random.default_rng(0)
+    left_out_places = rng.random((4, 1, 8, 8)) < 0.5
+    masks = {
+        "kept": np.where(left_out_places, 0.0, 1.0),
+        "large": np.where(left_out_places, -1e9, 0.0),
+    }
+    data = {name: mask.astype(np.float32) for name, mask in masks.items()} | {"x": np.ones((4, 3), np.int64)}
+    specs = [InputSpec(name, array.dtype, (None, *array.shape[1:])) for name, array in data.items()]
+    kinds = "shift,flip,crop,noise"
+    assert chosen(open_samples(data, specs), kinds) == Changes()
+    assert set(left_out(open_samples(data, specs), kinds)) == {"shift", "flip", "crop", "noise"}
+    alone = open_samples({"kept": data["kept"]}, specs[:1])
+    assert chosen(alone, "shift").shifts == {"kept": 1}, "pictures may be black and white"
+
+
+def test_an_axis_varies_that_does_so_behind_the_first_feeds() -> None:
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.standard_normal((1, 3 + (number == 39), 2)).astype(np.float32)} for number in range(40)]
+    given = open_samples(feeds, [InputSpec("x", FLOAT, (None, None, 2))], batch_size=1)
+    assert chosen(given, "noise").noises["x"].shape == (1, 2)
+
+
+def test_what_the_user_names_and_is_not_done_has_its_reason() -> None:
+    text = samples(12, dtype=np.int64)
+    assert left_out(text, "crop,noise") == {
+        "crop": "no input holds pictures",
+        "noise": "no input holds floats that are neither pictures nor masks",
+    }
+    assert left_out(text, "auto") == left_out(text, "none") == left_out(samples(3, 32, 32), "crop,shift") == {}
 
 
 @pytest.mark.parametrize(

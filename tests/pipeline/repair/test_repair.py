@@ -312,11 +312,23 @@ def test_positions_that_a_mask_excludes_are_not_learnt() -> None:
 
 def test_sequences_may_be_cut_short_while_weights_are_tuned() -> None:
     options: dict[str, Any] = {"sparsity": 0.6, "repair": True, "device": "cpu", **FAST}
-    result = compress(encoder(), unpadded(sentences(200)), augment="lengths", **options)
+    result = compress(encoder(), unpadded(sentences(200)), augment="lengths, crop", **options)
     facts = result.report.repair
     assert facts is not None
     assert facts.augmentation == "sequences cut short"
     assert facts.has_helped
+    (note,) = [note for note in result.report.notes if note.code == "not-varied"]
+    assert note == "--augment crop was left out: no input holds pictures"
+
+
+def test_an_index_that_pytorch_finds_out_of_bounds_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise IndexError("index 9 is out of bounds\nfor dimension 1")
+
+    monkeypatch.setattr(repair, "_tune_front", fail)
+    monkeypatch.setattr(repair, "unknown_operators", lambda *_: ())
+    job: Any = SimpleNamespace(dense=SimpleNamespace(graph=None), model=None)
+    assert repair._repaired(job, None).reason == "index 9 is out of bounds"
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """What `--cluster` takes, and the sentence for what it does not."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from executor_tasks import process_of
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution.executors import InProcess, check_cluster, open_executor, opening
@@ -114,6 +116,16 @@ def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(distributed, "LocalCluster", refuse)
     with pytest.raises(InputError, match=r"whose workers do not start \(RuntimeError: Nanny failed to start\.\)"):
         open_executor("local:1")
+
+
+def test_workers_start_from_nothing_as_those_of_a_user_do() -> None:
+    """Elsewhere they are forked from a process that has loaded everything, which takes a moment."""
+    dask: Any = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    assert dask.config.get("distributed.worker.multiprocessing-method") == "spawn"
+    with open_executor("local:1") as executor:
+        assert list(executor.map(len, ["a", "bc"])) == [1, 2]
+        assert executor.submit(process_of, 0).result() != os.getpid()
 
 
 def test_a_scheduler_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
