@@ -239,6 +239,7 @@ class _Paper:
         layer = task("set_up_wide_layer", (moments,), work.layer_bytes, work.set_up, weight)
         starts = [task("rows_of_layer", (layer,), 4 * FLOAT * count * columns, 0.0) for count in counts]
         of_round = begun = task("first_round", (layer,), rows * columns // 8, work.choice)
+        rounds = [of_round]
         shifted: list[tuple[int, ...]] = [() for _ in parts]
         for begins in work.rounds:
             if begins:
@@ -253,6 +254,7 @@ class _Paper:
             ]  # fmt: skip
             needs = (layer, of_round, begun, *(need for (need,) in shifted))
             of_round = task("next_round", needs, rows * columns // 8, work.choice)
+            rounds.append(of_round)
         system = task("refit_system", (layer,), FLOAT * columns**2, 0.0)
         refits = [
             task(
@@ -263,7 +265,7 @@ class _Paper:
             )
             for start, last, count in zip(starts, shifted, counts, strict=True)
         ]
-        joined = task("joined_rows", (layer, *refits), weight, 0.0)
+        joined = task("joined_rows", (layer, *rounds, *refits), weight, 0.0)
         for number in sent[:-1]:
             self._builder.release(number)
         return joined

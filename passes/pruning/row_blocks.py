@@ -20,7 +20,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import Solution
 from netsurgeon.passes.pruning.layer_problem import LayerEquations, LayerProblem, named, set_up_layer
-from netsurgeon.passes.solvers import Array, Choice, Floats, Penalised, RefitSystem, Round, RowBlock
+from netsurgeon.passes.solvers import Array, Choice, Floats, PackedRound, Penalised, RefitSystem, RowBlock
 
 Result = TypeVar("Result")
 MOST_TASKS = 16
@@ -125,24 +125,25 @@ def rows_of_layer(layer: WideLayer, parts: Sequence[slice]) -> Rows:
 
 
 @_unless_left_alone
-def first_round(layer: WideLayer) -> Round:
+def first_round(layer: WideLayer) -> PackedRound:
     """The round that a layer begins with."""
-    return layer.choice.first_round()
+    return PackedRound.of(layer.choice.first_round())
 
 
 @_unless_left_alone
-def penalised_hessian(layer: WideLayer, of_round: Round) -> Penalised | None:
+def penalised_hessian(layer: WideLayer, packed: PackedRound) -> Penalised | None:
     """H + ρI of a round; None where no step is left.
 
     Raises:
         FactorizationError: it is not positive definite; the message names layer and damping.
     """
+    of_round = packed.of_round
     with layer.set_up.named():
         return layer.choice.problem.penalised(of_round.rho) if of_round.steps else None
 
 
 @_unless_left_alone
-def steps_of_rows(rows: Rows, before: Floats | None, of_round: Round, penalised: Penalised) -> Floats:
+def steps_of_rows(rows: Rows, before: Floats | None, packed: PackedRound, penalised: Penalised) -> Floats:
     """W + V/ρ of rows behind a round, from what the round before has left; None = it is the first."""
     shifted = np.concatenate([block.shifted for block in rows.blocks], axis=1) if before is None else before.copy()
     first = rows.rows.start
@@ -150,18 +151,18 @@ def steps_of_rows(rows: Rows, before: Floats | None, of_round: Round, penalised:
         dataclasses.replace(block, shifted=shifted[:, block.rows.start - first : block.rows.stop - first])
         for block in rows.blocks
     ]
-    if of_round.steps:
-        solvers.take_steps(blocks, of_round, penalised, np.empty_like(shifted))
+    if packed.of_round.steps:
+        solvers.take_steps(blocks, packed.unpacked(rows.rows), penalised, np.empty_like(shifted))
     return shifted
 
 
 @_unless_left_alone
-def next_round(layer: WideLayer, before: Round, begun: Round, *shifted: Floats) -> Round:
+def next_round(layer: WideLayer, before: PackedRound, begun: PackedRound, *shifted: Floats) -> PackedRound:
     """The round behind another, from what all rows have come to; see `Choice.round_after`."""
-    if not before.steps:
+    if not before.of_round.steps:
         return before
     score = np.concatenate(shifted, axis=1)
-    return layer.choice.round_after(before, np.abs(score, out=score), begun)
+    return PackedRound.of(layer.choice.round_after(before.of_round, np.abs(score, out=score), begun.unpacked()))
 
 
 @_unless_left_alone
@@ -171,18 +172,26 @@ def refit_system(layer: WideLayer) -> RefitSystem:
 
 
 @_unless_left_alone
-def refitted_rows(rows: Rows, shifted: Floats, last: Round, system: RefitSystem) -> Array:
+def refitted_rows(rows: Rows, shifted: Floats, last: PackedRound, system: RefitSystem) -> Array:
     """The best weights of rows on the support that the last round has left.
 
     Raises:
         FactorizationError: the steps do not converge; the message names layer and damping.
     """
-    mask = last.mask[:, rows.rows]
+    mask = last.unpacked(rows.rows).mask[:, rows.rows]
     with named(rows.name, rows.damping):
         return system.refit(rows.target, solvers.near_weights(shifted.copy(), mask, rows.scale), mask, rows.steps)
 
 
-def joined_rows(layer: WideLayer | Solution, *rows: Array) -> Solution:
-    """The layer's solution; its seconds are those of what the rows share."""
+def joined_rows(layer: WideLayer | Solution, rounds: int, *made: Any) -> Solution:
+    """The layer's solution; its seconds are those of what the rows share.
+
+    Args:
+        layer: that was set up.
+        rounds: how many there were.
+        *made: the rounds, which so last until then, and the refitted rows.
+    """
     started = time.perf_counter()
-    return layer if isinstance(layer, Solution) else layer.set_up.finish(np.concatenate(rows, axis=1), started)
+    if isinstance(layer, Solution):
+        return layer
+    return layer.set_up.finish(np.concatenate(made[rounds:], axis=1), started)

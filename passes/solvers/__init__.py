@@ -1,6 +1,6 @@
 """The numerics of pruning: arrays in, arrays out, no ONNX."""
 
-from netsurgeon.passes.solvers.admm import Choice, Penalised, Round, RowBlock, near_weights, take_steps
+from netsurgeon.passes.solvers.admm import Choice, PackedRound, Penalised, Round, RowBlock, near_weights, take_steps
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping, sample_rows
 from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
@@ -54,6 +54,7 @@ __all__ = [
     "Means",
     "Moments",
     "NOfM",
+    "PackedRound",
     "Pattern",
     "Penalised",
     "Problem",

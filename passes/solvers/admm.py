@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -203,7 +203,7 @@ class Round:
         steps: of it; 0 where none is left to take.
         rho: ρ.
         settled_with: ρ of the step before; None in the first round.
-        mask: support that it begins with, (groups, rows, columns); it travels as a bit a weight.
+        mask: support that it begins with, (groups, rows, columns).
     """
 
     taken: int
@@ -212,14 +212,31 @@ class Round:
     settled_with: float | None
     mask: Mask = dataclasses.field(repr=False)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pack the support."""
-        return {**self.__dict__, "mask": (np.packbits(self.mask, axis=-1), self.mask.shape[-1])}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpack the support."""
-        packed, columns = state["mask"]
-        self.__dict__.update(state, mask=np.unpackbits(packed, axis=-1, count=columns).view(bool))
+@dataclasses.dataclass(frozen=True)
+class PackedRound:
+    """A round that is kept or sent: its support takes a bit a weight.
+
+    Attributes:
+        of_round: the round, with a support of no rows.
+        packed: its support, (groups, rows, columns / 8).
+    """
+
+    of_round: Round
+    packed: npt.NDArray[np.uint8] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, of_round: Round) -> PackedRound:
+        """Pack a round."""
+        mask = of_round.mask
+        return cls(dataclasses.replace(of_round, mask=mask[:, :0].copy()), np.packbits(mask, axis=-1))
+
+    def unpacked(self, rows: slice = slice(None)) -> Round:
+        """The round with the support of some rows; that of the others is empty."""
+        columns = self.of_round.mask.shape[-1]
+        mask = np.zeros((*self.packed.shape[:2], columns), bool)
+        mask[:, rows] = np.unpackbits(self.packed[:, rows], axis=-1, count=columns)
+        return dataclasses.replace(self.of_round, mask=mask)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -214,7 +214,7 @@ class RefitSystem:
         return linalg.refit_iterative(target, self.hessian, start, mask, steps, together=self.together)
 
     def refit(self, target: Array, start: Floats, mask: Mask, steps: int) -> Array:
-        """The same.
+        """Weights as `iterate` gives them, where those are finite.
 
         Raises:
             FactorizationError: the steps do not converge.

@@ -45,7 +45,8 @@ def begin_solving_rows(
     """Let the rows of a layer be solved side by side, to the same bits as by `solve_layer`.
 
     The layer is set up where its moments are, and stays there. In every round the rows of a task go on from where they
-    are; choices and solutions are made beside the layer.
+    are; choices and solutions are made beside the layer. Rounds stay until the end: rows that are lost with a worker
+    are solved again from the first one, and no others.
 
     Args:
         executor: where the tasks run.
@@ -57,16 +58,19 @@ def begin_solving_rows(
     about = problem.layer.name
     start = functools.partial(executor.submit, about=about)
     layer = start(set_up_wide_layer, problem, moments, seed)
-    rows = executor.submit_all(rows_of_layer, [(layer, blocks) for blocks in parts], about=about)
+    start_all = functools.partial(executor.submit_all, about=about, spread=True)
+    rows = start_all(rows_of_layer, [(layer, blocks) for blocks in parts])
     shifted: Sequence[Pending[Floats | None] | None] = [None for _ in parts]
     of_round = start(first_round, layer)
+    rounds = [of_round]
     for begins in rounds_of(problem):
         if begins:
             begun, penalised = of_round, start(penalised_hessian, layer, of_round)
         steps = [(*of_task, of_round, penalised) for of_task in zip(rows, shifted, strict=True)]
-        shifted = executor.submit_all(steps_of_rows, steps, about=about)
+        shifted = start_all(steps_of_rows, steps)
         of_round = start(next_round, layer, of_round, begun, *shifted)
+        rounds.append(of_round)
     system = start(refit_system, layer)
     refits = [(*of_task, of_round, system) for of_task in zip(rows, shifted, strict=True)]
-    solved = executor.submit_all(refitted_rows, refits, about=about)
-    return start(joined_rows, layer, *solved)
+    solved = start_all(refitted_rows, refits)
+    return start(joined_rows, layer, len(rounds), *rounds, *solved)

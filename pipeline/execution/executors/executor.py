@@ -70,6 +70,7 @@ class Executor(abc.ABC):
         *,
         about: str = "",
         peers: str = "",
+        spread: bool = False,
     ) -> list[Pending[Result]]:
         """Let a function run with each of some lists of arguments, which are sent in one message.
 
@@ -79,6 +80,8 @@ class Executor(abc.ABC):
             calls: the arguments of each task, as many in each.
             about: see `submit`, as `peers`.
             peers: see `submit`.
+            spread: whether they go to all workers in turn, the same of each such call to the same one. Else they go to
+                those that have what they need.
 
         Returns:
             A result for each list, in their order.

@@ -6,8 +6,11 @@ import contextlib
 import itertools
 import uuid
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
@@ -82,6 +85,7 @@ class DaskExecutor(Executor):
         *,
         about: str = "",
         peers: str = "",
+        spread: bool = False,
     ) -> list[Pending[Result]]:
         """Send tasks to the cluster; `Pending` arguments stay where they are, or travel between workers.
 
@@ -100,12 +104,14 @@ class DaskExecutor(Executor):
         for name, arguments in zip(names, lists, strict=True):
             needs = (str(entry.future.key) for entry in arguments if isinstance(entry, _Remote))
             self._log.sent(name, SentTask(kind, about, peers, tuple(needs)))
-        columns = ([packed.of(entry) for entry in column] for column in zip(*lists, strict=True))
-        first, priority = ([self._origin] * len(lists), [function] * len(lists)), 0 if peers else 1
+        calls = [(self._origin, function, *map(packed.of, arguments)) for arguments in lists]
+        futures: list[Any] = [None for _ in lists]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that an argument is large: it is sent once
-                futures = self._client.map(run_as_there, *first, *columns, key=names, pure=False, priority=priority)
+            for part, where in self._places(about, len(lists)) if spread else [(np.s_[:], {})]:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that an argument is large: it is sent once
+                    columns, more = zip(*calls[part], strict=True), {"priority": 0 if peers else 1, **where}
+                    futures[part] = self._client.map(run_as_there, *columns, key=names[part], pure=False, **more)
         except Exception as error:
             if (refusal := _refusal(error)) is not None:
                 raise refusal from None
@@ -144,6 +150,21 @@ class DaskExecutor(Executor):
         for let_go in (lambda: self._client.unsubscribe_topic(self._origin.topic), self._resources.close):
             with contextlib.suppress(Exception):  # of a scheduler that is gone
                 let_go()
+
+    def _places(self, about: str, count: int) -> list[tuple[slice, dict[str, Any]]]:
+        """Every how manieth of some tasks goes to each worker, which other workers may take from it.
+
+        The first one goes by what they are about, so that several layers with few rows each have different workers.
+        """
+        workers = sorted(self._client.nthreads())
+        first = zlib.crc32(about.encode())
+        return [
+            (
+                np.s_[at :: len(workers)],
+                {"workers": [workers[(first + at) % len(workers)]], "allow_other_workers": True},
+            )
+            for at in range(min(count, len(workers)))
+        ] or [(np.s_[:], {})]  # they wait for the next worker
 
     def _take(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """A worker tells of a task."""
