@@ -230,7 +230,9 @@ def _looked_over(
         for name in counts:
             called[name] &= _counted_axes(feed[name], feed, names)
         for name, array in feed.items():
-            longest = max(longest, *(size for size, axis in zip(array.shape, names[name], strict=False) if axis), 0)
+            longest = max(
+                longest, *(size for size, axis in zip(array.shape[1:], names[name][1:], strict=False) if axis), 0
+            )
             if array.dtype.kind in "iu" and array.size:
                 low, high = values.get(name, (array.min(), array.max()))
                 values[name] = min(low, array.min()), max(high, array.max())
