@@ -230,7 +230,7 @@ def test_inputs_of_zeros_leave_what_makes_the_output(method: str) -> None:
 
 
 def test_a_failed_factorisation_names_layer_and_damping(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise FactorizationError("the damped Hessian is not positive definite")
 
     monkeypatch.setattr(solvers, "curve", fails)
