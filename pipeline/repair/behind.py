@@ -30,6 +30,8 @@ TRIES = 2
 """At most, for each stretch: what does not learn at a third of the learning rate either stays."""
 FRONT, STRETCH, INTEGERS = "repairing", "repairing stretch {}", "repairing integers"
 """Stages of the progress: of what lies in front of what PyTorch lacks, of each stretch behind, and of integers."""
+NOT_TUNED = (CheckFailedError, InputError, ValueError, RuntimeError, IndexError)
+"""What leaves a part of the model as it is, with the reason; the last three are PyTorch's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,13 +138,7 @@ def _tune_stretch(job: RepairJob, stretch: Stretch, stage: str) -> StretchFacts:
     facts = StretchFacts(start=stretch.start, ends=stretch.ends, layers=stretch.layers)
     try:
         tuned = _tuned(job, stretch, stage)
-    except (
-        CheckFailedError,
-        InputError,
-        ValueError,
-        RuntimeError,
-        IndexError,
-    ) as error:  # PyTorch's are the last three
+    except NOT_TUNED as error:
         return dataclasses.replace(facts, reason=next(iter(str(error).splitlines()), type(error).__name__))
     return dataclasses.replace(facts, error_before=tuned.error_before, error_after=tuned.error_after, steps=tuned.steps)
 

@@ -21,7 +21,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, RepairJob, tune_behind
+from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, NOT_TUNED, RepairJob, tune_behind
 from netsurgeon.pipeline.repair.changes import choose_changes
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds
@@ -137,13 +137,7 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
     try:
         facts, reason = _tune_front(job, floats), None
-    except (
-        CheckFailedError,
-        InputError,
-        ValueError,
-        RuntimeError,
-        IndexError,
-    ) as error:  # PyTorch's are the last three
+    except NOT_TUNED as error:
         facts, reason = None, _sentence(error)
     if judge is None:
         return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)
