@@ -170,4 +170,4 @@ def test_every_example_is_tested() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
     text = Path(__file__).read_text("utf-8")
     assert names
-    assert not {name for name in names if f'("{name}", tmp_path' not in text}
+    assert not {name for name in names if f'("{name}"' not in text}
