@@ -235,10 +235,12 @@ class _Paper:
             sent.append(self._task(label, needs, sent=sent_with, made=made, seconds=share * seconds / work.all))
             return sent[-1]
 
+        # The simulation takes a task to use all cores of its worker; a choice over all rows runs on one of them.
+        choice = work.choice * self._cores
         counts = [blocks[-1].stop - blocks[0].start for blocks in parts]
         layer = task("set_up_wide_layer", (moments,), work.layer_bytes, work.set_up, weight)
         starts = [task("rows_of_layer", (layer,), 4 * FLOAT * count * columns, 0.0) for count in counts]
-        of_round = begun = task("first_round", (layer,), rows * columns // 8, work.choice)
+        of_round = begun = task("first_round", (layer,), rows * columns // 8, choice)
         rounds = [of_round]
         shifted: list[tuple[int, ...]] = [() for _ in parts]
         for begins in work.rounds:
@@ -253,7 +255,7 @@ class _Paper:
                 for start, before, count in zip(starts, shifted, counts, strict=True)
             ]  # fmt: skip
             needs = (layer, of_round, begun, *(need for (need,) in shifted))
-            of_round = task("next_round", needs, rows * columns // 8, work.choice)
+            of_round = task("next_round", needs, rows * columns // 8, choice)
             rounds.append(of_round)
         system = task("refit_system", (layer,), FLOAT * columns**2, 0.0)
         refits = [
