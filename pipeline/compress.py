@@ -167,22 +167,19 @@ class _Run:
         self._check_paths(source, data, test, output, report)
         inputs = open_inputs(source, data, test, self.options, functools.partial(self.progress, "reading the data"))
         with attribute_to_inputs(source.original, runtime, *inputs.all):
+            source = verified(source, next(inputs.calibration.batches()), runtime)
+            inputs = self._with_examined_values(source, inputs, runtime)
             return self._compress(source, inputs, runtime, output, report)
 
     def _compress(
         self, source: LoadedModel, inputs: Inputs, runtime: Runtime, output: Path | None, report: Path | None
     ) -> Compression:
-        source = verified(source, next(inputs.calibration.batches()), runtime)
-        test_samples = None if inputs.test is None else inputs.held
-        values = examine_values(source.original, inputs.calibration, test_samples, runtime)
-        inputs = dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
         dense = Remembering(runtime.session(source.original))
         judging = judging_of(source, inputs, dense, self.options)
         source = with_float_weights(source, next(inputs.calibration.batches()), runtime.on_floats())
         self.options = options_for_integers(source.integers, self.options)
         check_dropped_rows(source.model, self.options, inputs.all, runtime)
-        ticks = functools.partial(self.progress, "opening")
-        examined = examine_answers(inputs, dense, judging, self.options, ticks)
+        examined = examine_answers(inputs, dense, judging, self.options, functools.partial(self.progress, "opening"))
         with self._run_folder(source, inputs) as run_folder, run_executor(source.model, self.options) as executor:
             context = self._context(source, inputs, runtime, run_folder, executor)
             self.progress.expect(self._expected_work(context, inputs, runtime.session(source.original)).steps())
@@ -209,7 +206,6 @@ class _Run:
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
-        timings = self._timings(context)
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
@@ -223,7 +219,7 @@ class _Run:
                     validation=withhold_promise(validation, examined),
                     bound=bound,
                     search=search,
-                    timings=timings,
+                    timings=self._timings(context),
                     latency=latency,
                     examined=examined,
                     notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers)),
@@ -235,6 +231,12 @@ class _Run:
             if report is not None:
                 write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
         return Compression(stored.model, evidence, source.path, runtime)
+
+    def _with_examined_values(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Inputs:
+        """The same inputs, with the warnings that their values give rise to."""
+        test_samples = None if inputs.test is None else inputs.held
+        values = examine_values(source.original, inputs.calibration, test_samples, runtime)
+        return dataclasses.replace(inputs, warnings=(*inputs.warnings, *values))
 
     def _check_paths(
         self, source: LoadedModel, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None

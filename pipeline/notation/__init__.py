@@ -16,6 +16,7 @@ from netsurgeon.pipeline.notation.choices import (
     TARGETS,
     VALIDATION,
     VALUES,
+    augmentations,
 )
 from netsurgeon.pipeline.notation.counts import counted
 from netsurgeon.pipeline.notation.quantities import (
@@ -42,6 +43,7 @@ __all__ = [
     "TARGETS",
     "VALIDATION",
     "VALUES",
+    "augmentations",
     "counted",
     "read_bytes",
     "read_count",

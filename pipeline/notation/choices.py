@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from netsurgeon.pipeline.errors import InputError
+
 METHODS = ("auto", "magnitude", "lobs", "obs", "admm")
 """Those of `netsurgeon.passes.solvers`."""
 VALUES = ("float32", "float16", "codebook")
@@ -24,3 +26,19 @@ OPTIMISATIONS = ("off", "basic", "extended", "all")
 """Levels of graph optimisation in ONNX Runtime."""
 VALIDATION = 1 / 12
 """Share of training data that is held out by default: 5,000 of MNIST's 60,000."""
+
+
+def augmentations(text: str) -> str:
+    """Names of AUGMENTATIONS with commas between, each once and without spaces; or auto, or none.
+
+    Raises:
+        InputError: one of them is no such name.
+    """
+    kinds = list(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
+    if unknown and kinds not in (["auto"], ["none"]):
+        raise InputError(
+            f"augment is {text!r}, expected auto, none, or some of {','.join(AUGMENTATIONS)}, with commas between; "
+            f"{', '.join(map(repr, unknown))} is none of these"
+        )
+    return ",".join(kinds)

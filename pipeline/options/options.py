@@ -98,14 +98,7 @@ class Options(
         _one_of("values", self.stored_values, notation.VALUES)
         _one_of("tables", self.tables, notation.TABLES)
         _one_of("names", self.names, notation.NAMES)
-        kinds = list(dict.fromkeys(kind.strip() for kind in self.augment.split(",")))
-        unknown = [kind for kind in kinds if kind not in notation.AUGMENTATIONS]
-        if unknown and kinds not in (["auto"], ["none"]):
-            raise InputError(
-                f"augment is {self.augment!r}, expected auto, none, or some of {','.join(notation.AUGMENTATIONS)}, "
-                f"with commas between; {', '.join(map(repr, unknown))} is none of these"
-            )
-        object.__setattr__(self, "augment", ",".join(kinds))
+        object.__setattr__(self, "augment", notation.augmentations(self.augment))
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)

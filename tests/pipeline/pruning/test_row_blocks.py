@@ -146,5 +146,5 @@ def test_shape_and_plan_say_which_rows_are_solved_in_tasks() -> None:
     ]
     assert not any(rows_of_tasks(wide_problem(**plan), 1) for plan in plans)
     problem = wide_problem()
-    few = dataclasses.replace(problem.layer, values=problem.layer.values[:, :200])
-    assert rows_of_tasks(dataclasses.replace(problem, layer=few), 1) == []
+    shorter_layer = dataclasses.replace(problem.layer, values=problem.layer.values[:, :200])
+    assert rows_of_tasks(dataclasses.replace(problem, layer=shorter_layer), 1) == []

@@ -23,13 +23,13 @@ def samples(*shape: int, dtype: Any = np.float32) -> Samples:
     return open_samples({"x": data}, [InputSpec("x", np.dtype(dtype), (None, *shape))])
 
 
-def chosen(given: Samples, augment: str, model: ir.Model | None = None, **options: Any) -> Changes:
+def chosen(opened: Samples, augment: str, model: ir.Model | None = None, **options: Any) -> Changes:
     model = model or counting()  # asked for nothing where sequences are not cut
-    return choose_changes(given, Options(augment=augment, **options), model, Runtime())[0]
+    return choose_changes(opened, Options(augment=augment, **options), model, Runtime())[0]
 
 
-def left_out(given: Samples, augment: str, model: ir.Model | None = None) -> dict[str, str]:
-    return choose_changes(given, Options(augment=augment), model or counting(), Runtime())[1]
+def left_out(opened: Samples, augment: str, model: ir.Model | None = None) -> dict[str, str]:
+    return choose_changes(opened, Options(augment=augment), model or counting(), Runtime())[1]
 
 
 def counting(is_fixed: bool = False) -> ir.Model:
@@ -93,26 +93,26 @@ def test_floats_that_are_no_pictures_get_noise() -> None:
 def test_noise_is_the_same_along_axes_whose_extents_vary() -> None:
     rng = np.random.default_rng(0)
     sequences = [(rng.standard_normal((1, length, 2)) * [1.0, 10.0]).astype(np.float32) for length in (3, 5, 8)]
-    given = open_samples([{"x": x} for x in sequences], [InputSpec("x", FLOAT, (None, None, 2))])
-    noise = chosen(given, "auto").noises["x"]
+    opened = open_samples([{"x": x} for x in sequences], [InputSpec("x", FLOAT, (None, None, 2))])
+    noise = chosen(opened, "auto").noises["x"]
     assert noise.shape == (1, 2)
     np.testing.assert_allclose(noise[0], 0.1 * np.concatenate(sequences, axis=1).std(axis=(0, 1)), rtol=1e-4)
 
 
 def test_sequences_with_a_mask_are_cut_where_that_is_allowed() -> None:
     model = encoder()
-    given = open_samples(unpadded(sentences(20)), input_specs(model))
-    assert chosen(given, "lengths", model) == Changes(lengths=LENGTHS)
-    assert chosen(given, "lengths", model, mask="none") == Changes()
-    assert chosen(given, "auto", model) == Changes()
+    opened = open_samples(unpadded(sentences(20)), input_specs(model))
+    assert chosen(opened, "lengths", model) == Changes(lengths=LENGTHS)
+    assert chosen(opened, "lengths", model, mask="none") == Changes()
+    assert chosen(opened, "auto", model) == Changes()
 
 
 def test_sequences_are_not_cut_where_a_part_might_be_excluded_or_lengths_are_fixed() -> None:
     model, rows = encoder(), sentences(20)
     assert chosen(open_samples(padded(rows), input_specs(model)), "lengths", model) == Changes()
     model = encoder(length=12)
-    given = open_samples(padded([np.arange(12)] * 4, 12), input_specs(model))
-    assert chosen(given, "lengths", model) == Changes()
+    opened = open_samples(padded([np.arange(12)] * 4, 12), input_specs(model))
+    assert chosen(opened, "lengths", model) == Changes()
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_sequences_with_their_lengths_are_cut_where_these_are_all_there_is(count
 
 
 def test_what_the_model_does_not_take_shorter_is_not_cut() -> None:
-    given = frames(counting(), [6, 4])
-    assert chosen(given, "lengths", counting()).lengths
+    opened = frames(counting(), [6, 4])
+    assert chosen(opened, "lengths", counting()).lengths
     model = counting()
     node = next(node for node in model.graph if node.op_type == "ReduceSum")
     shape = ir.tensor(np.array([-1, 4, 2]), name="shape")
@@ -133,7 +133,7 @@ def test_what_the_model_does_not_take_shorter_is_not_cut() -> None:
     reshaped = ir.node("Reshape", [node.inputs[0], model.graph.initializers["shape"]])  # 4 or 6 frames, never 3
     node.replace_input_with(0, reshaped.outputs[0])
     model.graph.insert_before(node, reshaped)
-    assert chosen(given, "lengths", model) == Changes()
+    assert chosen(opened, "lengths", model) == Changes()
 
 
 def test_a_mask_of_truth_values_is_looked_at() -> None:
@@ -143,8 +143,8 @@ def test_a_mask_of_truth_values_is_looked_at() -> None:
     feeds["attention_mask"] = [mask.astype(bool) for mask in feeds["attention_mask"]]
     assert chosen(open_samples(feeds, input_specs(model)), "lengths", model) == Changes(lengths=LENGTHS)
     feeds["attention_mask"][-1][-1] = False
-    given = open_samples(feeds, input_specs(model))
-    assert set(left_out(given, "lengths", model)) == {"lengths"}
+    opened = open_samples(feeds, input_specs(model))
+    assert set(left_out(opened, "lengths", model)) == {"lengths"}
 
 
 def test_a_length_behind_the_first_feeds_may_keep_sequences_whole() -> None:
@@ -153,8 +153,8 @@ def test_a_length_behind_the_first_feeds_may_keep_sequences_whole() -> None:
         {"x": rng.standard_normal((1, 6, 2)).astype(np.float32), "x_lengths": np.array([5 if number == 39 else 6])}
         for number in range(40)
     ]
-    given = open_samples(feeds, input_specs(model), batch_size=1)
-    assert "'x_lengths' is called like a length" in left_out(given, "lengths", model)["lengths"]
+    opened = open_samples(feeds, input_specs(model), batch_size=1)
+    assert "'x_lengths' is called like a length" in left_out(opened, "lengths", model)["lengths"]
 
 
 def with_integers(name: str, numbers: list[int]) -> tuple[Samples, ir.Model]:
@@ -178,9 +178,9 @@ def with_integers(name: str, numbers: list[int]) -> tuple[Samples, ir.Model]:
     ],
 )
 def test_integers_beside_sequences_may_keep_them_whole(name: str, numbers: list[int], words: str) -> None:
-    given, model = with_integers(name, numbers)
-    assert words in left_out(given, "lengths", model).get("lengths", "")
-    assert bool(chosen(given, "lengths", model).lengths) == (not words)
+    opened, model = with_integers(name, numbers)
+    assert words in left_out(opened, "lengths", model).get("lengths", "")
+    assert bool(chosen(opened, "lengths", model).lengths) == (not words)
 
 
 def test_each_length_near_half_is_tried_and_samples_stay_apart() -> None:
@@ -201,8 +201,8 @@ def test_each_length_near_half_is_tried_and_samples_stay_apart() -> None:
         feeds = [
             {"x": rng.standard_normal((2, 4, 2)).astype(np.float32), "x_lengths": np.array([4, 4])} for _ in range(2)
         ]
-        given = open_samples(feeds, input_specs(model))
-        assert words in left_out(given, "lengths", model)["lengths"]
+        opened = open_samples(feeds, input_specs(model))
+        assert words in left_out(opened, "lengths", model)["lengths"]
 
 
 def test_masks_of_floats_are_no_pictures_and_get_no_noise() -> None:
@@ -224,8 +224,8 @@ def test_masks_of_floats_are_no_pictures_and_get_no_noise() -> None:
 def test_an_axis_varies_that_does_so_behind_the_first_feeds() -> None:
     rng = np.random.default_rng(0)
     feeds = [{"x": rng.standard_normal((1, 3 + (number == 39), 2)).astype(np.float32)} for number in range(40)]
-    given = open_samples(feeds, [InputSpec("x", FLOAT, (None, None, 2))], batch_size=1)
-    assert chosen(given, "noise").noises["x"].shape == (1, 2)
+    opened = open_samples(feeds, [InputSpec("x", FLOAT, (None, None, 2))], batch_size=1)
+    assert chosen(opened, "noise").noises["x"].shape == (1, 2)
 
 
 def test_what_the_user_names_and_is_not_done_has_its_reason() -> None:

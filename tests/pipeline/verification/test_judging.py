@@ -124,8 +124,7 @@ def test_a_mask_of_integers_is_no_vocabulary(mask: str, columns: int, dtype: str
 
 
 def test_logits_of_rows_that_are_fed_in_place_of_tokens_are_known_by_their_name() -> None:
-    model, given = masked_rows("logits", "attention_mask", WIDTH, "int64")
-    assert chosen(model, given).name == "token-agreement"
+    assert chosen(*masked_rows("logits", "attention_mask", WIDTH, "int64")).name == "token-agreement"
     assert chosen(*masked_rows("states", "attention_mask", WIDTH, "int64"), metric="token-agreement").is_named
 
 
