@@ -206,6 +206,7 @@ class _Run:
         if output is not None:
             self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
+        timings = self._timings(context)  # those that decided: the delivered model is timed anew in every run
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
@@ -219,7 +220,7 @@ class _Run:
                     validation=withhold_promise(validation, examined),
                     bound=bound,
                     search=search,
-                    timings=self._timings(context),
+                    timings=timings,
                     latency=latency,
                     examined=examined,
                     notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers)),
