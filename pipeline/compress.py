@@ -203,8 +203,7 @@ class _Run:
             self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency) if goal_search and result else None
-        if output is not None:
-            self._write(stored.model, output, inputs, runtime)
+        self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
         timings = self._timings(context)  # those that decided: the delivered model is timed anew in every run
         with after_delivery(output):
@@ -379,7 +378,9 @@ class _Run:
         self._end_stage("profile")
         return latency
 
-    def _write(self, model: ir.Model, output: Path, inputs: Inputs, runtime: Runtime) -> None:
+    def _write(self, model: ir.Model, output: Path | None, inputs: Inputs, runtime: Runtime) -> None:
+        if output is None:
+            return
         self.progress("writing", 0, 1)
         feed = next(inputs.calibration.batches())
         save_model(model, output, lambda path: runtime.session(path).run(feed))

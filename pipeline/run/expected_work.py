@@ -2,7 +2,7 @@
 
 Two things take time: running models over inputs, which the seconds of one input foretell, and solving layers, which
 goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5, ResNet-20, SqueezeNet and
-ShuffleNet v2 on one core. How much faster or slower a machine is, the parts of a run that are over tell.
+ShuffleNet v2 on one core, those of wide layers to a decoder of 615 million parameters. How much faster or slower a machine is, the parts of a run that are over tell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from netsurgeon.pipeline.calibration import Calibration, Selection
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import CANDIDATES, Step, Work
-from netsurgeon.pipeline.pruning import inputs_at_low_fidelity, probed_inputs
+from netsurgeon.pipeline.pruning import can_evaluate_at_low_fidelity, inputs_at_low_fidelity, probed_inputs
 from netsurgeon.pipeline.quantization import TARGETS, integers_without_goal
 from netsurgeon.pipeline.repair import BATCH, FRONT, INTEGERS, layers_by_stage, repair_steps
 from netsurgeon.pipeline.runtime import Session, is_of_package
@@ -40,19 +40,22 @@ class Rates:
     Attributes:
         added: products a second where rows enter the statistics of a layer, were all that may be drawn.
         solved: products of weights and columns a second of what a solver makes of them.
+        wide: likewise of a layer of more than WIDE_COLUMNS columns, whose rows are iterated on together.
     """
 
     added: float
     solved: float
+    wide: float
 
 
-CURVES = Rates(1.7e10, 1.5e8)
-"""Of error curves, and of prices of units."""
-TRIALS = Rates(1.8e10, 4e8)
+WIDE_COLUMNS = 1024
+CURVES = Rates(1.7e10, 1.5e8, 2e10)
+"""Of error curves, and of prices of units. Few rows stand for a wide layer."""
+TRIALS = Rates(1.8e10, 4e8, 2e9)
 """Of one model that is pruned at low fidelity."""
-PRUNED, PRUNED_FAST = Rates(1.7e10, 1.75e8), Rates(3.4e10, 4e8)
+PRUNED, PRUNED_FAST = Rates(1.7e10, 1.75e8, 9e8), Rates(3.4e10, 4e8, 2e9)
 """Of pruning with full and with little effort."""
-ROUNDED = Rates(3.1e10, 2.4e8)
+ROUNDED = Rates(3.1e10, 2.4e8, 2.4e8)
 """Of putting weights on integers."""
 SWEPT = 2.0
 """Times as long as one run of a model a sweep takes, which stops at every layer and keeps what is live there."""
@@ -228,13 +231,13 @@ class ExpectedWork:
 
     def _layers(self, rates: Rates, inputs: int, share: float = 1.0) -> float:
         """Seconds that all layers take, by this share of the rows that are drawn at most."""
-        calibration, added, solved = self.calibration.subsample(share), 0.0, 0.0
+        calibration, added, solving = self.calibration.subsample(share), 0.0, 0.0
         for layer in self.selection.layers:
             rows = min(calibration.most_rows(layer), inputs * self._positions.get(layer.name, 1))
             columns = layer.columns // layer.blocks
             added += float(rows) * layer.groups * layer.blocks * columns * columns
-            solved += float(layer.size) * columns
-        return added / rates.added + solved / rates.solved
+            solving += layer.size * columns / (rates.wide if columns > WIDE_COLUMNS else rates.solved)
+        return added / rates.added + solving
 
     @property
     def _weights(self) -> int:
@@ -262,7 +265,9 @@ class ExpectedWork:
         )
         at_once = TRIED_AT_ONCE_FAST if self.options.is_hasty else TRIED_AT_ONCE
         trials = at_once * self._layers(TRIALS, low_fidelity_inputs, ROWS_AT_LOW_FIDELITY)
-        trying = self._swept(at_once + 1, low_fidelity_inputs) + trials if self._is_spread else 0.0
+        names = (layer.name for layer in self.selection.layers)
+        are_tried = self._is_spread and can_evaluate_at_low_fidelity(self.dense, names)
+        trying = self._swept(at_once + 1, low_fidelity_inputs) + trials if are_tried else 0.0
         trying *= 1.0 if self.options.is_hasty else TRIED_TWICE if searches else 2.0
         # part by part a layer takes its part's share of a run, and once a part a run goes on to the end
         probed = math.sqrt(2.0 / max(layers, 2)) if self.options.is_hasty else PROBED

@@ -29,7 +29,9 @@ def expected(
 ) -> ExpectedWork:
     options = Options(**chosen)
     source = open_model(model or perceptron(), RUNTIME)
-    data = open_inputs(source, inputs(count), None, options)
+    (entry,) = source.model.graph.inputs
+    assert entry.shape is not None
+    data = open_inputs(source, random(count, int(entry.shape[1]), seed=2), None, options)
     return ExpectedWork(
         dense=source.model,
         selection=select(source.model, options),
@@ -109,6 +111,22 @@ def test_slower_models_and_more_inputs_take_longer() -> None:
     for stage in ("measuring layers", "pruning layers", "validating"):
         assert one[stage].seconds < slower[stage].seconds
         assert one[stage].seconds < more[stage].seconds
+
+
+def one_layer(columns: int) -> onnx.ModelProto:
+    nodes = [onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="layer")]
+    return built(nodes, {"w": random(columns, 64), "b": random(64)}, entry=("N", columns), end=("N", 64))
+
+
+def test_wide_layers_are_iterated_on_and_plans_of_the_widest_are_not_tried() -> None:
+    narrow, wide, widest = (
+        works(expected(model=one_layer(columns), seconds=0.0, sparsity=0.5)) for columns in (1024, 1088, 2400)
+    )
+    for stage in ("measuring layers", "pruning layers"):
+        assert wide[stage].seconds < 0.7 * narrow[stage].seconds
+        assert wide[stage].seconds < widest[stage].seconds
+    assert narrow["trying plans"].seconds > wide["trying plans"].seconds > 0.0
+    assert widest["trying plans"].seconds == 0.0
 
 
 def test_an_input_takes_some_time() -> None:
