@@ -137,9 +137,11 @@ class Forecast:
         )
 
     def _scale(self) -> float:
-        """How many times as long as predicted the visits that are over have taken."""
-        measured = sum(visits.seconds for visits in self._stages.values())
-        predicted = sum(visits.over * visits.work.seconds for visits in self._stages.values())
+        """How many times as long as predicted the visits that are over have taken; stages that are not predicted say
+        nothing, such as reading a slow disk."""
+        stages = [visits for visits in self._stages.values() if visits.work.seconds]
+        measured = sum(visits.seconds for visits in stages)
+        predicted = sum(visits.over * visits.work.seconds for visits in stages)
         prior = PRIOR_SHARE * self._predicted
         return (measured + prior) / (predicted + prior) if prior else 1.0
 

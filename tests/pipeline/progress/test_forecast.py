@@ -40,6 +40,12 @@ def test_what_is_over_says_how_far_predictions_are_off() -> None:
     assert 1.5 * 60.0 < left < 2.0 * 60.0
 
 
+def test_stages_that_nobody_predicts_say_nothing_of_the_others() -> None:
+    forecast = Forecast((Step("opening", (Work(stage="opening", seconds=0.0),)), *PLAIN))
+    forecast.end_visit("opening", 100.0)
+    assert forecast.seconds_left("measuring", 0.0, None) == pytest.approx(10.0 + 2 * 30.0)
+
+
 def test_a_second_visit_takes_about_as_long_as_the_first() -> None:
     forecast = Forecast(PLAIN)
     forecast.end_visit("measuring", 10.0)
