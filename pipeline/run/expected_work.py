@@ -85,6 +85,8 @@ REPAIRED_CANDIDATES = 2
 """Candidates of a search that are repaired, usually."""
 REPAIRED, REPAIRED_INTEGERS = 4.0, 6.0
 """Times as long as a run of the dense model an input of a step of a repair takes; the second behind rounding."""
+REPAIRED_LAYER = 2.5e-3
+"""Seconds of a step that PyTorch takes besides for every layer, however small it is."""
 LOOKED_AT, BALANCED = 3.0, 1.5
 """Times as long as one run of a model it takes to look at all its values, and at those of some channels."""
 PROBED = 0.85
@@ -333,12 +335,12 @@ class ExpectedWork:
         if not self.options.repair:
             return repairs
         amounts = self._multiply_adds
-        all_steps = self.seconds * BATCH * repair_steps(inputs, is_short=is_short or self.options.is_hasty)
-        second = all_steps / max(sum(amounts.values()), 1)  # of a multiply-add in all steps
+        steps = repair_steps(inputs, is_short=is_short or self.options.is_hasty)
+        second = steps * self.seconds * BATCH / max(sum(amounts.values()), 1)  # of a multiply-add in all steps
         order = list(amounts)
         for stage, layers in layers_by_stage(self.dense.graph, [layer.node for layer in self.selection.layers]).items():
             own = second * sum(amounts[name] for name in layers)
-            repairs[stage] = REPAIRED * own
+            repairs[stage] = REPAIRED * own + REPAIRED_LAYER * steps * len(layers)
             if stage == FRONT:
                 repairs[INTEGERS] = REPAIRED_INTEGERS * own if self._may_quantize else 0.0
             else:

@@ -215,7 +215,7 @@ def test_a_stretch_takes_as_long_as_there_is_to_do_in_it_and_in_front_of_it() ->
     assert front + stretch == pytest.approx(works(expected(sparsity=0.5, repair=True))["repairing"].seconds, rel=0.6)
     parts = np.array([320 * 32, 320 * 24 + 24 * 10])  # multiply-adds in front, and of the stretch
     own, behind = parts / parts.sum()
-    assert after_wide / wide_front == pytest.approx((REPAIRED * behind + 2.0 - behind) / (REPAIRED * own))
+    assert after_wide / wide_front == pytest.approx((REPAIRED * behind + 2.0 - behind) / (REPAIRED * own), rel=0.01)
     unrepaired = works(expected(sparsity=0.5))
     assert "repairing" not in unrepaired or unrepaired["repairing"].seconds == 0.0
 
