@@ -137,8 +137,9 @@ class Forecast:
         )
 
     def _scale(self) -> float:
-        """How many times as long as predicted the visits that are over have taken; stages that are not predicted say
-        nothing, such as reading a slow disk.
+        """How many times as long as predicted the visits that are over have taken.
+
+        Stages that are not predicted say nothing, such as reading a slow disk.
         """
         stages = [visits for visits in self._stages.values() if visits.work.seconds]
         measured = sum(visits.seconds for visits in stages)
