@@ -30,7 +30,8 @@ def expected(
     options = Options(**chosen)
     source = open_model(model or perceptron(), RUNTIME)
     (entry,) = source.model.graph.inputs
-    assert entry.shape is not None and isinstance(entry.shape[1], int)
+    assert entry.shape is not None
+    assert isinstance(entry.shape[1], int)
     data = open_inputs(source, random(count, entry.shape[1], seed=2), None, options)
     return ExpectedWork(
         dense=source.model,
