@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
@@ -40,6 +41,23 @@ class Recorder(Executor):
     ) -> Pending[Result]:
         """Run a function."""
         del about, peers
+        return self._run(function, arguments)
+
+    def submit_all(
+        self,
+        function: Callable[..., Result],
+        calls: Iterable[Sequence[Any]],
+        *,
+        about: str = "",
+        peers: str = "",
+        spread: bool = False,
+    ) -> list[Pending[Result]]:
+        """Run a function with each list; those that are spread go to workers in turn, as `DaskExecutor` has it."""
+        del peers
+        first = zlib.crc32(about.encode())
+        return [self._run(function, list_, first + at if spread else -1) for at, list_ in enumerate(calls)]
+
+    def _run(self, function: Callable[..., Result], arguments: Sequence[Any], place: int = -1) -> Pending[Result]:
         self._main()
         label, values = kind_of(function), tuple(map(_value, arguments))
         needs = [argument for argument in arguments if isinstance(argument, Recorded)]
@@ -57,6 +75,7 @@ class Recorder(Executor):
                 result_bytes=result_bytes,
                 shard=self._shard_of(label, values, needs),
                 sweep=max([self._builder.tasks[need.number].sweep for need in needs], default=self._sweep),
+                place=place,
             )
         )
         pending = Recorded(value, number, self)
