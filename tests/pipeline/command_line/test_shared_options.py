@@ -48,7 +48,7 @@ def test_help_lists_the_options_in_their_order() -> None:
 def test_what_a_run_warns_of_is_on_standard_error_unless_it_is_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("netsurgeon"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("netsurgeon"), "handlers", [logging.NullHandler()])
     monkeypatch.setattr(logging.getLogger("netsurgeon"), "propagate", False)
     warn_on_stderr()
     logger = logging.getLogger("netsurgeon.pipeline.execution")
