@@ -28,6 +28,7 @@ class Task:
         setup: more seconds for the first task of its group on each worker, as for a session of ONNX Runtime.
         group: tasks that do the same with other shards, and share what is set up; -1 = it has none.
         serial: more seconds, on one core whatever its worker has.
+        waits: levels of the tree of its sum in which rows are only laid together, until there are enough to be summed.
         place: number of the worker that it is sent to, modulo how many there are; -1 = whichever can begin first.
     """
 
@@ -42,6 +43,7 @@ class Task:
     group: int = -1
     serial: float = 0.0
     place: int = -1
+    waits: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
