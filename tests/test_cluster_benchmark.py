@@ -292,7 +292,8 @@ def test_rows_of_a_wide_layer_on_paper_have_the_tasks_of_one_that_was_solved() -
     assert [len(task.needs) for task in paper.tasks[first:]] == [len(task.needs) for task in graph.tasks[1:]]
     for task, measured in zip(paper.tasks[first:], graph.tasks[1:], strict=True):
         assert task.result_bytes == pytest.approx(measured.result_bytes, rel=0.1), task.label
-    solving = sum(task.seconds for task in paper.tasks[first:])
+        assert (task.place < 0) == (measured.place < 0), task.label
+    solving = sum(task.seconds + task.serial for task in paper.tasks[first:])
     assert solving == pytest.approx(RATES.solve * ROWS * COLUMNS**2), "the rows share the seconds of the solve"
     assert {task.label for task in graph.tasks[1:]} < {*SOLVING}
 
