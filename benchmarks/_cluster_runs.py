@@ -38,6 +38,8 @@ from netsurgeon.pipeline.run import calibrating
 
 CALIBRATING: Any = calibrating
 """Where a run gets its executor and its calibration from."""
+SWEEP: Any = sweep
+"""Where it gets the sums of shards from."""
 TESTED = 8
 """Inputs of the final measurement, which is no part of what is recorded."""
 SEAM_TASKS = 20_000
@@ -176,7 +178,7 @@ def record(task: Task) -> Facts:
     inputs = _pictures({**task, "pictures": count}) if "shape" not in task else _sequences({**task, "sequences": count})
     shards.SHARD_BYTES = sum(map(shards.feed_size, [inputs["data"]])) // 2
     columns, waits = dict[str, int](), dict[str, int]()
-    sweep.shard_moments = _summed_at_once(columns)
+    SWEEP.shard_moments = _summed_at_once(columns)
     recorder = Recorder(functools.partial(_as_in_large_run, columns, waits, share), waits)
     CALIBRATING.open_executor = lambda *_: recorder
     CALIBRATING.Calibration = _with_population(task["inputs"])

@@ -238,9 +238,10 @@ class _Paper:
             label: str, needs: tuple[int, ...], made: int, share: float, *, sent_with: int = 0, place: int = -1
         ) -> int:
             took = share * seconds / work.all
-            is_choice = label.endswith("_round")  # over all rows, on one core
-            times = {"serial": took} if is_choice else {"seconds": took}
-            sent.append(self._task(label, needs, sent=sent_with, made=made, place=place, **times))
+            serial = took if label.endswith("_round") else 0.0  # a choice over all rows, on one core
+            sent.append(
+                self._task(label, needs, sent=sent_with, made=made, seconds=took - serial, serial=serial, place=place)
+            )
             return sent[-1]
 
         def spread(label: str, needs: Sequence[tuple[int, ...]], size: int, share: float) -> list[int]:
