@@ -14,7 +14,7 @@ try:
     import click
 
     from netsurgeon import __version__
-    from netsurgeon.pipeline.command_line import COMMANDS, CommandGroup, explain, stop_at_signals
+    from netsurgeon.pipeline.command_line import COMMANDS, CommandGroup, explain, stop_at_signals, warn_on_stderr
 except KeyboardInterrupt:
     sys.stderr.write(f"error: {INTERRUPTED}\n")
     sys.exit(130)
@@ -50,6 +50,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a sign must not stop the run
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log is not what the user is told
+    warn_on_stderr()
     if not os.environ.get("NETSURGEON_DEBUG") and not sys.warnoptions:
         warnings.simplefilter("ignore")  # nor is what they warn of while we call them
     stop_at_signals()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import math
 import os
 import random
 import resource
@@ -23,18 +25,21 @@ import _transformer_runs
 import numpy as np
 import onnx
 import psutil
-from _recorded_tasks import Recorder
+from _recorded_tasks import SUMMED, Recorder
 from _runs import BATCH, Facts, Task, labelled, write_facts
 from _task_graphs import TaskGraph
 
 import netsurgeon
-from netsurgeon.pipeline.calibration import shards
-from netsurgeon.pipeline.calibration.row_moments import Drawing
+from netsurgeon.passes.layers import Layer
+from netsurgeon.pipeline.calibration import shards, sweep
+from netsurgeon.pipeline.calibration.row_moments import BUFFERED_ROWS, Drawing, ShardMoments, shard_moments
 from netsurgeon.pipeline.execution import InProcess, open_executor
 from netsurgeon.pipeline.run import calibrating
 
 CALIBRATING: Any = calibrating
 """Where a run gets its executor and its calibration from."""
+SWEEP: Any = sweep
+"""Where it gets the sums of shards from."""
 TESTED = 8
 """Inputs of the final measurement, which is no part of what is recorded."""
 SEAM_TASKS = 20_000
@@ -164,12 +169,17 @@ def _inputs(task: Task) -> dict[str, Any]:
 def record(task: Task) -> Facts:
     """Compress a model on two shards of its inputs, with all tasks in this process, and keep their graph.
 
-    The sums of moments are of as few rows of each input as with `inputs` inputs; what the main process solves is not.
+    The sums of moments are of as many rows as two shards of `whole` inputs have among `inputs`, as far as they are
+    there; what the main process solves is not. Each shard's rows are summed: in a larger run they might wait for those
+    of others first.
     """
+    share = 2 * task["whole"] / task["inputs"]
     count = 2 * task["shard"]
     inputs = _pictures({**task, "pictures": count}) if "shape" not in task else _sequences({**task, "sequences": count})
     shards.SHARD_BYTES = sum(map(shards.feed_size, [inputs["data"]])) // 2
-    recorder = Recorder(lambda label, values: _as_with_all(label, values, count / task["inputs"]))
+    columns, waits = dict[str, int](), dict[str, int]()
+    SWEEP.shard_moments = _summed_at_once(columns)
+    recorder = Recorder(functools.partial(_as_in_large_run, columns, waits, share), waits)
     CALIBRATING.open_executor = lambda *_: recorder
     CALIBRATING.Calibration = _with_population(task["inputs"])
     before = time.process_time()
@@ -184,14 +194,38 @@ def record(task: Task) -> Facts:
     }
 
 
-def _as_with_all(label: str, values: tuple[Any, ...], share: float) -> tuple[Any, ...]:
-    """The arguments of a sum over a shard which draws as few rows as if there were more inputs."""
-    if label != "shard_moments":
+def _summed_at_once(columns: dict[str, int]) -> Callable[..., Any]:
+    """`shard_moments` whose rows do not wait; it keeps the columns of each layer by its name."""
+
+    @functools.wraps(shard_moments)
+    def summed(layer: Layer, *more: Any) -> ShardMoments:
+        moments = shard_moments(layer, *more)
+        for rows in moments.models:
+            rows.ended()
+        columns[layer.name] = layer.columns // layer.blocks
+        return moments
+
+    return summed
+
+
+def _as_in_large_run(
+    columns: dict[str, int], waits: dict[str, int], share: float, label: str, values: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """The arguments of a sum over a shard which draws as few rows as if there were more inputs.
+
+    Args:
+        columns: of each layer.
+        waits: of each layer, the levels of the tree for which its rows would wait; filled in.
+        share: of all inputs that two shards of the larger run have.
+        label: what the task does.
+        values: its arguments, the name of the layer first.
+    """
+    drawing = next((value for value in values if isinstance(value, Drawing)), None)
+    if label != SUMMED or drawing is None:
         return values
-    return tuple(
-        dataclasses.replace(value, most=max(1, round(share * value.most))) if isinstance(value, Drawing) else value
-        for value in values
-    )
+    fewer, name = dataclasses.replace(drawing, most=max(1, round(share * drawing.most))), values[0]
+    waits[name] = max(0, math.ceil(math.log2(max(BUFFERED_ROWS, columns[name]) / (fewer.most / 2))))
+    return tuple(fewer if value is drawing else value for value in values)
 
 
 def _with_population(inputs: int) -> Callable[..., Any]:

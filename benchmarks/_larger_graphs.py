@@ -17,7 +17,8 @@ def with_more_shards(graph: TaskGraph, count: int, *, larger: float = 1.0) -> Ta
     """The same run on more of the same inputs: every task of a shard is there for `count` shards.
 
     Tasks that do the same with all shards are a group. Its new members take the seconds and bytes of the measured ones
-    in turn; the sums of a group are joined in the tree of that many shards. Sweeps over fewer inputs stay as they are:
+    in turn; the sums of a group are joined in the tree of that many shards, of which the first levels may only lay rows
+    together (`Task.waits`): what summing them takes stays with the leaves. Sweeps over fewer inputs stay as they are:
     they are over a part whose size is fixed. What the main process does between two members of a group (it reads
     inputs) grows with their number, and nothing else that it does: it solves the same layers.
 
@@ -145,11 +146,29 @@ class _Growth:
                 )  # fmt: skip
                 yield created[-1]
 
+        def leaves_of_sums() -> Iterator[tuple[int, int]]:
+            for leaf in leaves():
+                size = rows_bytes(self._builder.tasks[leaf].result_bytes, 0)
+                self._builder.tasks[leaf] = dataclasses.replace(self._builder.tasks[leaf], result_bytes=size)
+                yield leaf, 0
+
+        def rows_bytes(size: int, level: int) -> int:
+            """Of what is there at a level of the tree: rows take half of the room of the sums that they make."""
+            return size if level >= waits else size >> (waits - level)
+
+        def joined(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+            level = max(one[1], other[1]) + 1
+            seconds = join.seconds if level > waits else 0.0
+            size = rows_bytes(join.result_bytes, level)
+            needs = (one[0], other[0])
+            task = dataclasses.replace(join, needs=needs, seconds=seconds, result_bytes=size)
+            return self._builder.submit(task), level
+
         if not sums:
             yield from leaves()
             return
-        join = _typical(sums)
-        root = fold(lambda one, other: self._builder.submit(dataclasses.replace(join, needs=(one, other))), leaves())
+        join, waits = _typical(sums), old[0].waits
+        root, _ = fold(joined, leaves_of_sums())
         key = self._group_of[members[0]]
         self._new |= {number: [root] for number, of in self._leaves.items() if of == key}
         yield from created

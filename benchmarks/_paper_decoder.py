@@ -29,6 +29,8 @@ SUM_BYTES = 32
 """Of a sum of moments, for each number of columns²: those of most rows and of the rows held out, in float64."""
 FLOAT = 4
 RNG_BYTES = 300
+SPREAD_EVERY = 7919
+"""Between the first workers of two layers whose rows are spread, which Dask has by the layers' names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +164,7 @@ class _Paper:
         self._table = FLOAT * shape.vocabulary * shape.width
         self._builder = GraphBuilder()
         self._skeleton = -1
+        self._layers_spread = 0
         self._kept: dict[int, int] = {}
         """What was sent of the dense model, by the number of the segment."""
 
@@ -231,42 +234,42 @@ class _Paper:
             return self._task("solve_layer", (moments,), sent=weight, made=weight, seconds=seconds)
         work, sent = SolveWork(rows, columns), list[int]()
 
-        def task(label: str, needs: tuple[int, ...], made: int, share: float, sent_with: int = 0) -> int:
-            sent.append(self._task(label, needs, sent=sent_with, made=made, seconds=share * seconds / work.all))
+        def task(
+            label: str, needs: tuple[int, ...], made: int, share: float, *, sent_with: int = 0, place: int = -1
+        ) -> int:
+            took = share * seconds / work.all
+            serial = took if label.endswith("_round") else 0.0  # a choice over all rows, on one core
+            sent.append(
+                self._task(label, needs, sent=sent_with, made=made, seconds=took - serial, serial=serial, place=place)
+            )
             return sent[-1]
 
-        # The simulation takes a task to use all cores of its worker; a choice over all rows runs on one of them.
-        choice = work.choice * self._cores
+        def spread(label: str, needs: Sequence[tuple[int, ...]], size: int, share: float) -> list[int]:
+            return [
+                task(label, needs[at], size * FLOAT * count * columns, share * count / rows, place=first + at)
+                for at, count in enumerate(counts)
+            ]
+
+        self._layers_spread += 1
+        first = SPREAD_EVERY * self._layers_spread
         counts = [blocks[-1].stop - blocks[0].start for blocks in parts]
-        layer = task("set_up_wide_layer", (moments,), work.layer_bytes, work.set_up, weight)
-        starts = [task("rows_of_layer", (layer,), 4 * FLOAT * count * columns, 0.0) for count in counts]
-        of_round = begun = task("first_round", (layer,), rows * columns // 8, choice)
+        layer = task("set_up_wide_layer", (moments,), work.layer_bytes, work.set_up, sent_with=weight)
+        starts = spread("rows_of_layer", [(layer,)] * len(parts), 4, 0.0)
+        of_round = begun = task("first_round", (layer,), rows * columns // 8, work.choice)
         rounds = [of_round]
-        shifted: list[tuple[int, ...]] = [() for _ in parts]
+        shifted: list[int] = []
         for begins in work.rounds:
             if begins:
                 begun = of_round
                 penalised = task("penalised_hessian", (layer, of_round), FLOAT * columns**2, work.penalty)
-            shifted = [
-                (task(
-                    "steps_of_rows", (start, *before, of_round, penalised), FLOAT * count * columns,
-                    work.round * count / rows,
-                ),)
-                for start, before, count in zip(starts, shifted, counts, strict=True)
-            ]  # fmt: skip
-            needs = (layer, of_round, begun, *(need for (need,) in shifted))
-            of_round = task("next_round", needs, rows * columns // 8, choice)
+            before = [(start, *shifted[at : at + 1]) for at, start in enumerate(starts)]
+            shifted = spread("steps_of_rows", [(*needs, of_round, penalised) for needs in before], 1, work.round)
+            needs = (layer, of_round, begun, *shifted)
+            of_round = task("next_round", needs, rows * columns // 8, work.choice)
             rounds.append(of_round)
         system = task("refit_system", (layer,), FLOAT * columns**2, 0.0)
-        refits = [
-            task(
-                "refitted_rows",
-                (start, *last, of_round, system),
-                2 * FLOAT * count * columns,
-                work.refit * count / rows,
-            )
-            for start, last, count in zip(starts, shifted, counts, strict=True)
-        ]
+        last = [(start, at_end, of_round, system) for start, at_end in zip(starts, shifted, strict=True)]
+        refits = spread("refitted_rows", last, 2, work.refit)
         joined = task("joined_rows", (layer, *rounds, *refits), weight, 0.0)
         for number in sent[:-1]:
             self._builder.release(number)
@@ -323,9 +326,9 @@ class _Paper:
 
     def _task(
         self, label: str, needs: tuple[int, ...] = (), *, sent: int = 0, made: int, seconds: float = 0.0,
-        shard: int | None = None,
+        shard: int | None = None, serial: float = 0.0, place: int = -1,
     ) -> int:  # fmt: skip
-        return self._builder.submit(Task(label, needs, sent, seconds, made, shard))
+        return self._builder.submit(Task(label, needs, sent, seconds, made, shard=shard, serial=serial, place=place))
 
 
 def _most_rows(columns: int) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from _task_graphs import JOINED, GraphBuilder, Task, TaskGraph
@@ -17,21 +19,28 @@ from netsurgeon.pipeline.execution.executors.parcel import Parcel
 Result = TypeVar("Result")
 FIRST = "open_shard"
 """Makes a shard; what takes one shard alone is a task of it."""
+SUMMED = "shard_moments"
+"""Makes a leaf of the tree of a layer's sums."""
 
 
 class Recorder(Executor):
     """Runs each task when it is sent, with the seconds of a core that it takes and the bytes that it makes."""
 
-    def __init__(self, instead: Callable[[str, tuple[Any, ...]], tuple[Any, ...]] | None = None):
+    def __init__(
+        self,
+        instead: Callable[[str, tuple[Any, ...]], tuple[Any, ...]] | None = None,
+        waits: Mapping[str, int] = MappingProxyType({}),
+    ):
         """Begin.
 
         Args:
             instead: from a task's label and values to values with which it takes as long, and makes as much, as in a
                 larger run; it is then run a second time, with these, and that is what is kept.
+            waits: of the sums of a layer, by its name, see `Task`; it may grow while tasks run.
         """
         super().__init__()
         self._builder = GraphBuilder()
-        self._instead = instead
+        self._instead, self._waits = instead, waits
         self._sweep, self._shard = -1, 0
         self._last = time.process_time()
 
@@ -39,7 +48,26 @@ class Recorder(Executor):
         self, function: Callable[..., Result], *arguments: Any, about: str = "", peers: str = ""
     ) -> Pending[Result]:
         """Run a function."""
-        del about, peers
+        del peers
+        return self._run(function, arguments, about)
+
+    def submit_all(
+        self,
+        function: Callable[..., Result],
+        calls: Iterable[Sequence[Any]],
+        *,
+        about: str = "",
+        peers: str = "",
+        spread: bool = False,
+    ) -> list[Pending[Result]]:
+        """Run a function with each list; those that are spread go to workers in turn, as `DaskExecutor` has it."""
+        del peers
+        first = zlib.crc32(about.encode())
+        return [self._run(function, list_, about, first + at if spread else -1) for at, list_ in enumerate(calls)]
+
+    def _run(
+        self, function: Callable[..., Result], arguments: Sequence[Any], about: str, place: int = -1
+    ) -> Pending[Result]:
         self._main()
         label, values = kind_of(function), tuple(map(_value, arguments))
         needs = [argument for argument in arguments if isinstance(argument, Recorded)]
@@ -57,6 +85,8 @@ class Recorder(Executor):
                 result_bytes=result_bytes,
                 shard=self._shard_of(label, values, needs),
                 sweep=max([self._builder.tasks[need.number].sweep for need in needs], default=self._sweep),
+                place=place,
+                waits=self._waits.get(about, 0) if label == SUMMED else 0,
             )
         )
         pending = Recorded(value, number, self)

@@ -2,8 +2,9 @@
 
 The main process does its steps one after the other, as it did when it was measured. What it sends goes to the scheduler
 and from there, with its bytes, to a worker: to the one that can begin first, the way of what it needs included, which
-is what Dask's placing and stealing come to. A worker runs one task at a time. What a task needs and its worker does not
-have comes from a worker that has it. Each machine has one link in and one out; main process and scheduler share theirs.
+is what Dask's placing and stealing come to; tasks that are spread go to all workers in turn. A worker runs one task at
+a time. What a task needs and its worker does not have comes from a worker that has it. Each machine has one link in and
+one out; main process and scheduler share theirs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Cluster:
         workers: their number.
         bandwidth: of a link, bytes a second, in each direction.
         latency: seconds until a message is there.
-        cores: how many times as fast as one core a worker runs a task.
+        cores: how many times as fast as one core a worker runs a task, but for what is serial in it.
         main_cores: the same of the main process.
         costs: of Dask.
         deaths: when which worker dies, in order; another takes its place.
@@ -124,7 +125,7 @@ def shortest(graph: TaskGraph) -> float:
             now += step.seconds
         elif step.kind == "submit":
             task = graph.tasks[step.task]
-            ends.append(max([now, *(ends[need] for need in task.needs)]) + task.seconds + task.setup)
+            ends.append(max([now, *(ends[need] for need in task.needs)]) + task.seconds + task.setup + task.serial)
         elif step.kind == "wait":
             now = max(now, ends[step.task])
     return max([now, *ends])
@@ -242,7 +243,7 @@ class _Simulation:
         if not all(self._places[need] for need in task.needs):  # lost just now
             return
         self._is_queued[number] = True
-        worker = self._worker_for(task, now)
+        worker = self._worker_for(task, now) if task.place < 0 else task.place % self._cluster.workers
         arrival, sources = now + self._cluster.latency, set()
         if task.sent:
             arrival = self._move(task.sent, self._hub, worker, now)
@@ -259,7 +260,7 @@ class _Simulation:
         if task.setup and task.group not in self._set_up[worker]:
             self._set_up[worker].add(task.group)
             seconds += task.setup
-        seconds = seconds / self._cluster.cores + self._cluster.costs.worker
+        seconds = seconds / self._cluster.cores + task.serial + self._cluster.costs.worker
         run = _Run(worker, sources, arrival, max(self._free[worker], arrival) + seconds)
         self._runs[number], self._free[worker] = run, run.ends
         self.outcome.worker += seconds

@@ -27,6 +27,9 @@ class Task:
         sweep: number of the inputs that were cut into shards: all of them, or a part.
         setup: more seconds for the first task of its group on each worker, as for a session of ONNX Runtime.
         group: tasks that do the same with other shards, and share what is set up; -1 = it has none.
+        serial: more seconds, on one core whatever its worker has.
+        waits: levels of the tree of its sum in which rows are only laid together, until there are enough to be summed.
+        place: number of the worker that it is sent to, modulo how many there are; -1 = whichever can begin first.
     """
 
     label: str
@@ -38,6 +41,9 @@ class Task:
     sweep: int = 0
     setup: float = 0.0
     group: int = -1
+    serial: float = 0.0
+    place: int = -1
+    waits: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class TaskGraph:
     def task_seconds(self) -> float:
         """What all tasks take, one after the other, on one worker."""
         groups = {task.group: task.setup for task in self.tasks if task.group >= 0}
-        return sum(task.seconds for task in self.tasks) + sum(groups.values())
+        return sum(task.seconds + task.serial for task in self.tasks) + sum(groups.values())
 
     @property
     def shards(self) -> int:
@@ -82,7 +88,7 @@ class TaskGraph:
         """What the tasks of each function take together."""
         seconds: dict[str, float] = collections.defaultdict(float)
         for task in self.tasks:
-            seconds[task.label] += task.seconds
+            seconds[task.label] += task.seconds + task.serial
         return dict(seconds)
 
     def write(self, path: Path) -> None:
@@ -116,6 +122,7 @@ def scaled(graph: TaskGraph, seconds: float, size: float) -> TaskGraph:
             task,
             seconds=seconds * task.seconds,
             setup=seconds * task.setup,
+            serial=seconds * task.serial,
             sent=round(size * task.sent),
             result_bytes=round(size * task.result_bytes),
         )

@@ -67,6 +67,13 @@ class ClusterError(NetsurgeonError):
     exit_code = 1
 
 
+class NoWorkersError(ClusterError):
+    """A cluster has had no workers for too long: start some (exit code 2)."""
+
+    code = "no-workers"
+    exit_code = 2
+
+
 def in_words(error: BaseException) -> tuple[str, int]:
     """An error as one sentence on one line, and the exit code that goes with it."""
     if isinstance(error, NetsurgeonError):

@@ -14,6 +14,7 @@ import _paper_decoder
 import numpy as np
 import pytest
 from _cluster_cases import BYTES, SCENARIOS
+from _cluster_replay import messages, replay
 from _larger_graphs import with_more_shards
 from _recorded_tasks import Recorder
 from _rows import RESULTS
@@ -27,6 +28,7 @@ from wide_layers import COLUMNS, ROWS, wide_moments, wide_problem
 from netsurgeon.passes.pruning import rows_of_tasks
 from netsurgeon.pipeline.calibration.shards import TOKEN_BYTES
 from netsurgeon.pipeline.compress import compress
+from netsurgeon.pipeline.execution import InProcess
 from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows
 from netsurgeon.pipeline.run import calibrating
 
@@ -130,6 +132,38 @@ def test_a_scheduler_that_is_slow_binds(workers: int) -> None:
     assert outcome.binds.startswith("scheduler, ")
 
 
+def test_tasks_that_are_spread_go_to_all_workers_in_turn() -> None:
+    builder = GraphBuilder()
+    whole = builder.submit(Task("set up", (), 0, 0.0, 100))
+    parts = [builder.submit(Task("rows", (whole,), 0, 1.0, 0, place=at)) for at in range(4)]
+    for part in parts:
+        builder.wait(part)
+    outcome = simulate(builder.built(), Cluster(2, bandwidth=1.0))
+    assert outcome.moved == 100, "though the way there takes longer than all four tasks"
+    assert outcome.seconds > 100.0
+
+
+def test_what_is_serial_takes_as_long_on_many_cores() -> None:
+    builder = GraphBuilder()
+    builder.wait(builder.submit(Task("choice", (), 0, 8.0, 0, serial=3.0)))
+    graph = builder.built()
+    assert simulate(graph, Cluster(1, cores=4.0)).seconds == pytest.approx(8.0 / 4.0 + 3.0)
+    assert graph.task_seconds == shortest(graph) == 11.0
+    assert scaled(graph, 2.0, 1.0).task_seconds == 22.0
+
+
+def test_tasks_are_replayed_in_the_messages_of_a_run() -> None:
+    graph = with_more_shards(two_shards(), 10)
+    labels = [
+        [graph.tasks[step.task].label for step in steps] for steps in messages(graph) if steps[0].kind == "submit"
+    ]
+    assert labels.count(["run"] * 10) == labels.count(["moments"] * 10) == 1
+    assert [len(names) for names in labels if names[0] == JOINED][:3] == [5, 2, 1], "level by level"
+    assert sorted(step.task for steps in messages(graph) for step in steps) == sorted(step.task for step in graph.steps)
+    with InProcess() as executor:
+        assert replay(scaled(graph, 0.0, 1.0), executor) < 60.0
+
+
 def test_a_task_that_is_never_sent_cannot_be_waited_for() -> None:
     builder = GraphBuilder()
     builder.wait(builder.submit(Task("run", (1,), 0, 1.0, 0)))
@@ -175,6 +209,16 @@ def test_more_shards_have_more_of_each_task_and_one_tree() -> None:
     alone = simulate(grown, Cluster(1)).seconds
     assert alone <= grown.main_seconds + grown.task_seconds + 1e-9
     assert simulate(grown, Cluster(10)).seconds < alone
+
+
+def test_rows_that_wait_are_laid_together_before_sums_are_joined() -> None:
+    few = two_shards()
+    tasks = (dataclasses.replace(task, waits=2 if task.label == "moments" else 0) for task in few.tasks)
+    grown = with_more_shards(TaskGraph(tuple(tasks), few.steps), 8)
+    joined = [(task.seconds, task.result_bytes) for task in grown.tasks if task.label == JOINED]
+    assert joined == [(0.0, 8)] * 4 + [(0.0, 16)] * 2 + [(0.1, 16)]
+    leaves = [(task.seconds, task.result_bytes) for task in grown.tasks if task.label == "moments"]
+    assert leaves == [(2.0, 4)] * 8, "what their rows take to be summed stays with them"
 
 
 def test_the_same_shards_are_the_same_graph(tmp_path: Path) -> None:
@@ -248,7 +292,8 @@ def test_rows_of_a_wide_layer_on_paper_have_the_tasks_of_one_that_was_solved() -
     assert [len(task.needs) for task in paper.tasks[first:]] == [len(task.needs) for task in graph.tasks[1:]]
     for task, measured in zip(paper.tasks[first:], graph.tasks[1:], strict=True):
         assert task.result_bytes == pytest.approx(measured.result_bytes, rel=0.1), task.label
-    solving = sum(task.seconds for task in paper.tasks[first:])
+        assert (task.place < 0) == (measured.place < 0), task.label
+    solving = sum(task.seconds + task.serial for task in paper.tasks[first:])
     assert solving == pytest.approx(RATES.solve * ROWS * COLUMNS**2), "the rows share the seconds of the solve"
     assert {task.label for task in graph.tasks[1:]} < {*SOLVING}
 

@@ -6,6 +6,7 @@ from netsurgeon.pipeline.command_line.declare import CommandGroup
 from netsurgeon.pipeline.command_line.exits import explain, stop_at_signals
 from netsurgeon.pipeline.command_line.inspect import inspect_command
 from netsurgeon.pipeline.command_line.measure import compare_command, profile_command, unpack_command, view_command
+from netsurgeon.pipeline.command_line.shared_options import warn_on_stderr
 from netsurgeon.pipeline.command_line.training import export_command, retrain_command, train_command
 
 COMMANDS = (
@@ -22,4 +23,4 @@ COMMANDS = (
 )
 """In the order of the help."""
 
-__all__ = ["COMMANDS", "CommandGroup", "explain", "stop_at_signals"]
+__all__ = ["COMMANDS", "CommandGroup", "explain", "stop_at_signals", "warn_on_stderr"]

@@ -38,6 +38,20 @@ def _log(context: click.Context, parameter: click.Parameter, count: int) -> None
         logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
 
 
+def warn_on_stderr() -> None:
+    """Write to standard error what netsurgeon's loggers warn of, such as a wait for workers, until -v or --quiet."""
+    if logging.lastResort is not None:  # it writes to what is standard error then, which a progress bar may have taken
+        logging.getLogger("netsurgeon").addHandler(logging.lastResort)
+
+
+def _hush(context: click.Context, parameter: click.Parameter, is_quiet: bool) -> bool:
+    """Warn of nothing."""
+    del parameter
+    if is_quiet and not context.resilient_parsing and logging.lastResort is not None:
+        logging.getLogger("netsurgeon").removeHandler(logging.lastResort)
+    return is_quiet
+
+
 verbose_option = option(
     "-v",
     "--verbose",
@@ -49,7 +63,7 @@ verbose_option = option(
 json_option = option(
     "--json", "json_file", type=FilePath(), metavar="FILE", help="Write the result as JSON; - prints it."
 )
-quiet_option = option("--quiet", is_flag=True, help="Print nothing but errors.")
+quiet_option = option("--quiet", is_flag=True, callback=_hush, help="Print nothing but errors.")
 model_output_option = option(
     "-o", "--output", required=True, type=FilePath(), metavar="FILE", help="Where to write the model; - for stdout."
 )

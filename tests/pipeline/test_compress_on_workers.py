@@ -20,7 +20,7 @@ from netsurgeon.pipeline.calibration import shards
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution import Executor, InProcess, Pending, open_executor
-from netsurgeon.pipeline.execution.executors import array_store, task_log
+from netsurgeon.pipeline.execution.executors import array_store, lost_workers, no_workers, task_log
 from netsurgeon.pipeline.run import calibrating
 
 DIGITS = Path(__file__).parent.parent.parent / "models" / "digits"
@@ -108,7 +108,7 @@ def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder
     line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--work", str(tmp_path / "work")]
     cluster = distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50)
     kept = tmp_path / "work" / "whole-layers"
-    closer = threading.Thread(target=close_once, args=(cluster, kept))
+    closer = threading.Thread(target=call_once, args=(cluster.close, kept))
     closer.start()
     try:
         assert run([*line, "--cluster", cluster.scheduler_address]) == 1
@@ -122,12 +122,41 @@ def test_a_scheduler_that_ends_is_a_sentence_and_the_run_goes_on_from_its_folder
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
 
 
-def close_once(cluster: Any, folder: Path) -> None:
-    """Close a cluster as soon as a layer is kept in a folder."""
+@pytest.mark.usefixtures("quick_workers")
+def test_a_cluster_that_loses_all_workers_is_a_sentence_and_the_run_goes_on_from_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    monkeypatch.setattr(lost_workers, "POLLING_SECONDS", 0.1)
+    line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--work", str(tmp_path / "work")]
+    kept = tmp_path / "work" / "whole-layers"
+    with distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
+        closer = threading.Thread(target=call_once, args=(lambda: cluster.scale(0), kept))
+        closer.start()
+        try:
+            with dask.config.set({no_workers.SETTING: "1 s"}):
+                assert run([*line, "--cluster", cluster.scheduler_address]) == 2
+        finally:
+            closer.join()
+        assert capsys.readouterr().err.startswith(
+            f"error: the cluster at {cluster.scheduler_address} has had no workers for 1 second: start some and give"
+        )
+        assert not (tmp_path / "out.onnx").exists()
+        before = {file.name for file in kept.iterdir()}
+        assert before
+        cluster.scale(1)
+        assert run([*line, "--cluster", cluster.scheduler_address]) == 0
+        assert before < {file.name for file in kept.iterdir()}
+    assert run([*LINE, *OPTIONS, str(tmp_path / "alone.onnx")]) == 0
+    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+
+
+def call_once(function: Callable[[], object], folder: Path) -> None:
+    """Call a function as soon as a layer is kept in a folder."""
     deadline = time.monotonic() + 240.0
     while time.monotonic() < deadline and not (folder.is_dir() and any(folder.iterdir())):
         time.sleep(0.02)
-    cluster.close()
+    function()
 
 
 def workers_that_ran_for_a_while(cluster: Any) -> list[int]:

@@ -2,12 +2,26 @@
 
 import pytest
 
-from netsurgeon.pipeline.errors import CheckFailedError, ClusterError, InputError, NetsurgeonError, RunError
+from netsurgeon.pipeline.errors import (
+    CheckFailedError,
+    ClusterError,
+    InputError,
+    NetsurgeonError,
+    NoWorkersError,
+    RunError,
+)
 
 
 @pytest.mark.parametrize(
     ("kind", "exit_code"),
-    [(NetsurgeonError, 2), (InputError, 2), (CheckFailedError, 1), (RunError, 1), (ClusterError, 1)],
+    [
+        (NetsurgeonError, 2),
+        (InputError, 2),
+        (CheckFailedError, 1),
+        (RunError, 1),
+        (ClusterError, 1),
+        (NoWorkersError, 2),
+    ],
 )
 def test_every_error_is_a_sentence_with_an_exit_code(kind: type[NetsurgeonError], exit_code: int) -> None:
     with pytest.raises(NetsurgeonError) as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.errors import ClusterError
+from netsurgeon.pipeline.execution.executors.no_workers import Absence
 from netsurgeon.pipeline.execution.executors.on_worker import UnfitWorkerError
 from netsurgeon.pipeline.execution.executors.task_log import LostWorker, TaskLog
 
@@ -30,6 +32,10 @@ class WorkerWatch:
     A worker whose task takes many times longer than the same task on other shards is removed from the cluster, and so
     is one that is not fit for a task, as soon as it tells of it: it would fail one task after the other, quickly. The
     scheduler then gives what it had to others; it does not listen any more to whatever the removed one sends later.
+    Where no worker is left, tasks wait for the next one, but not for ever.
+
+    Attributes:
+        absence: of all workers.
     """
 
     def __init__(self, client: distributed.Client, log: TaskLog, token: str):
@@ -39,7 +45,11 @@ class WorkerWatch:
             client: of the scheduler.
             log: of the tasks.
             token: that the names of tasks of this executor contain.
+
+        Raises:
+            InputError: what says how long tasks wait for a worker is no time.
         """
+        self.absence = Absence(client, token)
         self._client, self._log, self._token = client, log, token
         self._lock, self._over = threading.Lock(), threading.Event()
         self._reasons: dict[str, str] = {}
@@ -107,6 +117,7 @@ class WorkerWatch:
                     self._leave(unfit, unfit.task)
                 for worker, why in self._log.overdue():
                     self._remove(worker, why, is_expected=False)
+                self.absence.look(time.monotonic())
 
     def _leave(self, unfit: UnfitWorkerError, task: str) -> bool:
         """Let others do a task, and one that needs it, and all that its worker had; whether they may be fit for it."""

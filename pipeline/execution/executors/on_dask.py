@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import distributed
 
 Result = TypeVar("Result")
+NO_WORKER = "NoValidWorkerError"
+"""Name of what a scheduler with the same setting fails a task with that has waited for too long."""
 
 
 class DaskExecutor(Executor):
@@ -174,6 +176,8 @@ class DaskExecutor(Executor):
             self._watch.tell(UnfitWorkerError(what["worker"], what["name"], what["why"], what["of_any_task"]))
 
     def _lost(self, error: BaseException) -> ClusterError:
+        if type(error).__name__ == NO_WORKER:
+            return self._watch.absence.error()
         if type(error).__name__ == "KilledWorker":
             return ClusterError(
                 f"several workers of the cluster at {self._address} died one after the other in the same task: give "
@@ -220,7 +224,7 @@ class _Remote(Generic[Result]):
             except Exception as error:
                 if self._is_begun_again(error):
                     continue
-                if self.future.status == "error" and type(error).__name__ != "KilledWorker":
+                if self.future.status == "error" and type(error).__name__ not in ("KilledWorker", NO_WORKER):
                     raise  # the task's own
                 raise self._lost(error) from error
         value: Result = parcel.value

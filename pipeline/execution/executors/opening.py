@@ -105,7 +105,8 @@ def _client(cluster: str, resources: contextlib.ExitStack) -> distributed.Client
         _wait_for_worker(client, cluster, PATIENCE)
         return client
     client = _client_of_function(cluster)
-    logger.info("cluster %s: waiting for its first worker", cluster)
+    if not client.scheduler_info()["workers"]:
+        logger.warning("the cluster %s has no worker yet: waiting for its first one", cluster)
     _wait_for_worker(client, cluster, None)  # its jobs may wait in a queue for hours
     _had_workers.add(client)
     return client

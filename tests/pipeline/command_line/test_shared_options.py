@@ -1,5 +1,6 @@
 """Options that commands share: pictures gathered into one object, and what help says of them."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import click
 import pytest
 from command_lines import called
 
-from netsurgeon.pipeline.command_line.shared_options import combine_options, picture_options, with_pictures
+from netsurgeon.pipeline.command_line.shared_options import (
+    combine_options,
+    picture_options,
+    quiet_option,
+    warn_on_stderr,
+    with_pictures,
+)
 from netsurgeon.pipeline.data.images import PictureOptions
 from netsurgeon.pipeline.errors import InputError
 
@@ -36,3 +43,17 @@ def test_help_lists_the_options_in_their_order() -> None:
     _, result = called("--help", options=combine_options(click.option("--b"), click.option("--a"), picture_options))
     names = re.findall(r"^  --([\w-]+)", result.output, re.MULTILINE)
     assert names == ["b", "a", "pictures", "resize", "crop", "channels", "scale", "mean", "std", "layout", "help"]
+
+
+def test_what_a_run_warns_of_is_on_standard_error_unless_it_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger("netsurgeon"), "handlers", [logging.NullHandler()])
+    monkeypatch.setattr(logging.getLogger("netsurgeon"), "propagate", False)
+    warn_on_stderr()
+    logger = logging.getLogger("netsurgeon.pipeline.execution")
+    logger.warning("the cluster has no workers any more")
+    assert capsys.readouterr().err == "the cluster has no workers any more\n"
+    called("--quiet", options=quiet_option)
+    logger.warning("the cluster has no workers any more")
+    assert capsys.readouterr().err == ""

@@ -1,5 +1,6 @@
 """What becomes of workers that are not fit for a task, and of tasks that no worker can do."""
 
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from netsurgeon.pipeline.execution.executors.task_log import LostWorker, TaskLog
 class Cluster:
     """A client of a scheduler that does what it is told."""
 
+    scheduler = types.SimpleNamespace(address="tcp://scheduler:8786")
+
     def __init__(self) -> None:
         self.removed: list[str] = []
         self.handlers: dict[str, Callable[[tuple[float, Any]], None]] = {}
@@ -26,6 +29,9 @@ class Cluster:
 
     def unsubscribe_topic(self, topic: str) -> None:
         del self.handlers[topic]
+
+    def nthreads(self) -> dict[str, int]:
+        return {"tcp://b": 1}
 
     def run_on_scheduler(self, _: Any, address: str, task: str, is_expected: bool) -> bool:
         assert task

@@ -148,3 +148,21 @@ def test_a_function_whose_workers_never_come_is_told() -> None:
     client: Any = Client()
     with pytest.raises(InputError, match=r"site:client has no worker \(RuntimeError: the cluster was closed\): look"):
         opening._wait_for_worker(client, "site:client", None)
+
+
+@pytest.mark.usefixtures("quick_workers")
+def test_certificates_of_dask_s_configuration_are_used() -> None:
+    pytest.importorskip("cryptography")
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    security = distributed.Security.temporary()
+    own = {
+        "distributed.comm.tls.ca-file": security.tls_ca_file,
+        "distributed.comm.tls.client.cert": security.tls_client_cert,
+        "distributed.comm.tls.client.key": security.tls_client_key,
+    }
+    with distributed.LocalCluster(
+        n_workers=1, protocol="tls", security=security, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        assert cluster.scheduler_address.startswith("tls://")
+        with dask.config.set(own), open_executor(cluster.scheduler_address) as executor:
+            assert executor.submit(len, "abc").result() == 3
