@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from _cases import DEFAULT, GOALS, METHODS, MODELS, PATTERN_GOALS, PATTERNS, Goal, PatternGoal, zoo_names
-from _process import Row, run_task, run_zoo, take_two_cores
-from _tables import (
+from _lobs_tables import (
     OWN_SHARES,
     default_sparsities,
     keep_row,
@@ -27,6 +26,7 @@ from _tables import (
     render,
     scale_misses,
 )
+from _process import Row, run_task, run_zoo, take_two_cores
 
 HERE = Path(__file__).parent
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from _cases import Goal, zoo_names
+from _lobs_tables import own_figure
 from _process import Row, run_task, run_zoo, take_two_cores
 from _rows import keep_rows, read_rows, refuse_unknown, report_misses, row_parser
-from _tables import own_figure, table, write
+from _tables import table, write
 
 BATCHES = (1, 32)
 AHEAD = 10.0

@@ -20,7 +20,7 @@ from netsurgeon.passes import solvers
 from netsurgeon.passes.pruning.layer_moments import LayerMoments
 from netsurgeon.passes.pruning.layer_plan import Solution
 from netsurgeon.passes.pruning.layer_problem import LayerEquations, LayerProblem, named, set_up_layer
-from netsurgeon.passes.solvers import Array, Choice, Floats, PackedRound, Penalised, RefitSystem, RowBlock
+from netsurgeon.passes.solvers import Array, Floats, PackedRound, Penalised, RefitSystem, RowBlock, SupportChoice
 
 Result = TypeVar("Result")
 MOST_TASKS = 16
@@ -37,11 +37,11 @@ class WideLayer:
     """
 
     set_up: LayerEquations
-    choice: Choice
+    choice: SupportChoice
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class TaskRows:
     """Rows of a layer that one task after the other works on: what of them stays the same.
 
     Attributes:
@@ -103,17 +103,17 @@ def _unless_left_alone(function: Callable[..., Result]) -> Callable[..., Result 
     """Nothing is made of a layer that is left alone, or of its rows; they are the first argument."""
 
     @functools.wraps(function)
-    def made(layer: WideLayer | Rows | Solution | None, *arguments: Any) -> Result | None:
+    def made(layer: WideLayer | TaskRows | Solution | None, *arguments: Any) -> Result | None:
         return None if layer is None or isinstance(layer, Solution) else function(layer, *arguments)
 
     return made
 
 
 @_unless_left_alone
-def rows_of_layer(layer: WideLayer, parts: Sequence[slice]) -> Rows:
+def rows_of_layer(layer: WideLayer, parts: Sequence[slice]) -> TaskRows:
     """The rows of a task, in blocks that follow one another."""
     choice, rows = layer.choice, slice(parts[0].start, parts[-1].stop)
-    return Rows(
+    return TaskRows(
         blocks=[RowBlock.of(choice, part, choice.shifted) for part in parts],
         target=layer.set_up.equations.target[:, rows],
         rows=rows,
@@ -143,7 +143,7 @@ def penalised_hessian(layer: WideLayer, packed: PackedRound) -> Penalised | None
 
 
 @_unless_left_alone
-def steps_of_rows(rows: Rows, before: Floats | None, packed: PackedRound, penalised: Penalised) -> Floats:
+def steps_of_rows(rows: TaskRows, before: Floats | None, packed: PackedRound, penalised: Penalised) -> Floats:
     """W + V/ρ of rows behind a round, from what the round before has left; None = it is the first."""
     shifted = np.concatenate([block.shifted for block in rows.blocks], axis=1) if before is None else before.copy()
     first = rows.rows.start
@@ -158,7 +158,7 @@ def steps_of_rows(rows: Rows, before: Floats | None, packed: PackedRound, penali
 
 @_unless_left_alone
 def next_round(layer: WideLayer, before: PackedRound, begun: PackedRound, *shifted: Floats) -> PackedRound:
-    """The round behind another, from what all rows have come to; see `Choice.round_after`."""
+    """The round behind another, from what all rows have come to; see `SupportChoice.round_after`."""
     if not before.of_round.steps:
         return before
     score = np.concatenate(shifted, axis=1)
@@ -172,7 +172,7 @@ def refit_system(layer: WideLayer) -> RefitSystem:
 
 
 @_unless_left_alone
-def refitted_rows(rows: Rows, shifted: Floats, last: PackedRound, system: RefitSystem) -> Array:
+def refitted_rows(rows: TaskRows, shifted: Floats, last: PackedRound, system: RefitSystem) -> Array:
     """The best weights of rows on the support that the last round has left.
 
     Raises:

@@ -1,6 +1,14 @@
 """The numerics of pruning: arrays in, arrays out, no ONNX."""
 
-from netsurgeon.passes.solvers.admm import Choice, PackedRound, Penalised, Round, RowBlock, near_weights, take_steps
+from netsurgeon.passes.solvers.admm import (
+    PackedRound,
+    Penalised,
+    Round,
+    RowBlock,
+    SupportChoice,
+    near_weights,
+    take_steps,
+)
 from netsurgeon.passes.solvers.damping import AMPLE, DAMPINGS, choose_damping, sample_rows
 from netsurgeon.passes.solvers.error_curve import Curve, RoundingCost, curve, rounding_costs, trial
 from netsurgeon.passes.solvers.group_obs import FIXED, Consumer, owned
@@ -42,7 +50,6 @@ __all__ = [
     "TILE_ROWS",
     "UNCORRECTED",
     "Array",
-    "Choice",
     "Consumer",
     "Curve",
     "Effort",
@@ -64,6 +71,7 @@ __all__ = [
     "RowBlock",
     "Rows",
     "Statistics",
+    "SupportChoice",
     "Tiles",
     "allowed_cores",
     "choice_of_support",

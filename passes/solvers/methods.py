@@ -151,11 +151,11 @@ def _supports(
     return supports
 
 
-def choice_of_support(problem: Problem, keep: int, pattern: Pattern | None, effort: Effort) -> admm.Choice:
+def choice_of_support(problem: Problem, keep: int, pattern: Pattern | None, effort: Effort) -> admm.SupportChoice:
     """What ADMM starts from."""
     schedule = schedule_of(problem.weight.shape, effort)
     hessian = admm.scaled(problem.hessian, schedule, problem.weight.shape[1])
-    return admm.Choice.of(problem.weight, hessian, keep, pattern, schedule)
+    return admm.SupportChoice.of(problem.weight, hessian, keep, pattern, schedule)
 
 
 def schedule_of(shape: tuple[int, ...], effort: Effort) -> admm.Schedule:

@@ -18,8 +18,8 @@ from netsurgeon.pipeline.data.named_functions import NAMED_FUNCTION, import_func
 from netsurgeon.pipeline.data.objects import (
     Adapter,
     Dataset,
+    IndexedRows,
     RowReader,
-    Rows,
     is_column_dataset,
     is_frame,
     is_indexed,
@@ -200,7 +200,7 @@ def _function(source: Any, specs: Sequence[InputSpec]) -> tuple[Callable[[], Ite
             )
         return lambda: list(zip(inputs, labels, strict=True)), "the data"
     if is_indexed(source):
-        return lambda: Rows(source), "the data"
+        return lambda: IndexedRows(source), "the data"
     if isinstance(source, Iterable) and not isinstance(source, bytes):
         return lambda: source, "the data"
     if callable(source):

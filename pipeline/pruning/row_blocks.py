@@ -56,21 +56,21 @@ def begin_solving_rows(
         seed: of the rows sampled to choose the damping.
     """
     about = problem.layer.name
-    start = functools.partial(executor.submit, about=about)
-    layer = start(set_up_wide_layer, problem, moments, seed)
-    start_all = functools.partial(executor.submit_all, about=about, spread=True)
-    rows = start_all(rows_of_layer, [(layer, blocks) for blocks in parts])
+    submit = functools.partial(executor.submit, about=about)
+    layer = submit(set_up_wide_layer, problem, moments, seed)
+    submit_all = functools.partial(executor.submit_all, about=about, spread=True)
+    rows = submit_all(rows_of_layer, [(layer, blocks) for blocks in parts])
     shifted: Sequence[Pending[Floats | None] | None] = [None for _ in parts]
-    of_round = start(first_round, layer)
+    of_round = submit(first_round, layer)
     rounds = [of_round]
     for begins in rounds_of(problem):
         if begins:
-            begun, penalised = of_round, start(penalised_hessian, layer, of_round)
+            begun, penalised = of_round, submit(penalised_hessian, layer, of_round)
         steps = [(*of_task, of_round, penalised) for of_task in zip(rows, shifted, strict=True)]
-        shifted = start_all(steps_of_rows, steps)
-        of_round = start(next_round, layer, of_round, begun, *shifted)
+        shifted = submit_all(steps_of_rows, steps)
+        of_round = submit(next_round, layer, of_round, begun, *shifted)
         rounds.append(of_round)
-    system = start(refit_system, layer)
+    system = submit(refit_system, layer)
     refits = [(*of_task, of_round, system) for of_task in zip(rows, shifted, strict=True)]
-    solved = start_all(refitted_rows, refits)
-    return start(joined_rows, layer, len(rounds), *rounds, *solved)
+    solved = submit_all(refitted_rows, refits)
+    return submit(joined_rows, layer, len(rounds), *rounds, *solved)

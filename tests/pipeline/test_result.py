@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from short_timing import time_for_a_moment
 
 import netsurgeon
 from netsurgeon.pipeline.compress import Compression
-from netsurgeon.pipeline.profiling import model_profile
 from netsurgeon.pipeline.result import MOST_ROWS, Overview, Result, as_json
 from netsurgeon.pipeline.runtime import Runtime
 
@@ -46,7 +46,7 @@ def results(delivered: tuple[Path, Compression]) -> dict[str, Result]:
     job: Any = {"model": dense, "data": data, "sparsity": 0.5, "limit": 64, "method": "magnitude", "uniform": True}
     jobs = {"digits.onnx, half": job, "digits.onnx, no data": job | {"data": folder / "none.npz"}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_profile, "BUDGET", 0.05)
+        time_for_a_moment(patch)
         timed = netsurgeon.profile(dense, folder / "small.onnx")
         alone = netsurgeon.profile(dense, rounds=5)
     return {

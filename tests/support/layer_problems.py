@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netsurgeon.passes.solvers import admm, error_curve, methods
 from netsurgeon.passes.solvers import damping as damping_module
+from netsurgeon.passes.solvers import error_curve, methods
+from netsurgeon.passes.solvers.admm import penalised
 from netsurgeon.passes.solvers.masks import NOfM
 from netsurgeon.passes.solvers.problem import Problem
 from netsurgeon.passes.solvers.statistics import Statistics
@@ -69,4 +70,4 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (methods, damping_module, error_curve):
         for name in [name for name in vars(module) if name.endswith("_COLUMNS")]:
             monkeypatch.setattr(module, name, 8)
-    monkeypatch.setattr(admm, "FLOAT32_COLUMNS", 8)
+    monkeypatch.setattr(penalised, "FLOAT32_COLUMNS", 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from netsurgeon.pipeline.data.arrays.ragged import RaggedFiles, holds_lengths
-from netsurgeon.pipeline.data.arrays.rows import Rows, open_rows, read_headers
+from netsurgeon.pipeline.data.arrays.rows import OpenedRows, open_rows, read_headers
 from netsurgeon.pipeline.data.images import SUFFIXES
 from netsurgeon.pipeline.data.input_spec import InputSpec
 from netsurgeon.pipeline.data.limits import MOST_LABELS, check_bytes
@@ -100,7 +100,7 @@ def _read_files(
     parts: Sequence[Shard], files: Sequence[Path], specs: Sequence[InputSpec], pieces: Iterable[Piece]
 ) -> Iterator[Feed]:
     """The rows that are asked for, and no others, with one file open at a time."""
-    opened: Rows | None = None
+    opened: OpenedRows | None = None
     opened_number = -1
     names = {"": only_input(specs, str(files[0]))} if len(specs) == 1 else {}
     lacking: set[str] = set()
@@ -123,7 +123,7 @@ def _read_files(
             opened.close()
 
 
-def _opened_again(part: Shard, file: Path, specs: Sequence[InputSpec]) -> tuple[Rows, set[str]]:
+def _opened_again(part: Shard, file: Path, specs: Sequence[InputSpec]) -> tuple[OpenedRows, set[str]]:
     """The file, and the inputs whose arrays have no axis for samples."""
     headers = _headers(file, specs)
     now, _, _ = examine({spec.name: headers[spec.name] for spec in specs if spec.name in headers}, specs, part.origin)

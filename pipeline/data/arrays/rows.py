@@ -20,7 +20,7 @@ _MOST_MEMBERS = 1000
 _CHUNK_BYTES = 1 << 24
 
 
-class Rows(Protocol):
+class OpenedRows(Protocol):
     """An opened file."""
 
     def take(self, rows: Indices, constants: Iterable[str]) -> Feed:
@@ -56,7 +56,7 @@ def read_headers(file: Path) -> Feed:
         return headers
 
 
-def open_rows(file: Path, names: Sequence[str]) -> Rows:
+def open_rows(file: Path, names: Sequence[str]) -> OpenedRows:
     """Open a file whose headers were read, for the rows of these arrays."""
     if file.suffix.lower() == ".npy":
         return _Held({"": np.load(file, mmap_mode="r", allow_pickle=False)})

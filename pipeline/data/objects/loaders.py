@@ -27,7 +27,7 @@ class Dataset:
         self.transform = transform
 
     def __iter__(self) -> Iterator[Any]:
-        items = Rows(self.loader) if is_indexed(self.loader) else self.loader
+        items = IndexedRows(self.loader) if is_indexed(self.loader) else self.loader
         return iter(items) if self.transform is None else map(self.transform, items)
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class Dataset:
         return f"Dataset({type(self.loader).__name__}{name})"
 
 
-class Rows:
+class IndexedRows:
     """A dataset that is indexed by whole numbers and does not say how it is iterated, such as those of PyTorch."""
 
     def __init__(self, dataset: Any):

@@ -79,7 +79,7 @@ class Reading(abc.ABC):
         """
 
 
-class Rows(Reading):
+class RowReading(Reading):
     """A row of numbers a sample, or a unit of several."""
 
     def __init__(self, read: Callable[[Outputs, Batch, Outputs | None], Array]):
@@ -162,12 +162,12 @@ class CorpusMeasure(Measure):
         """Numbers that a unit takes in each draw."""
         return int(rows.shape[1])
 
-    def figures(self, dense: Rows, other: Rows) -> tuple[float, float]:
+    def figures(self, dense: RowReading, other: RowReading) -> tuple[float, float]:
         """Of the dense and of the other model."""
         before, after = (float(self.figure(side.rows[None])[0]) for side in (dense, other))
         return before, after
 
-    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+    def estimate(self, dense: RowReading, other: RowReading, seed: int) -> DropEstimate:
         """How much worse the other model is.
 
         Raises:

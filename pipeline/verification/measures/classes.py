@@ -9,7 +9,7 @@ import numpy as np
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Measure, Outputs, Rows
+from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Measure, Outputs, RowReading
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
 from netsurgeon.pipeline.verification.measures.scales import Scale
 from netsurgeon.pipeline.verification.measures.scoring import Answers, check_classes, class_scores
@@ -22,9 +22,9 @@ class _TopClass(Measure):
         """Keep which outputs may be scores, and what is added to a label."""
         self._class_outputs, self._offset = class_outputs, label_offset
 
-    def reading(self) -> Rows:
+    def reading(self) -> RowReading:
         """An empty one."""
-        return Rows(self._read)
+        return RowReading(self._read)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         scores = class_scores(outputs, batch, self._class_outputs)
@@ -54,18 +54,18 @@ class _TopClass(Measure):
 class _Answers(_TopClass):
     """Right or wrong, the same or not."""
 
-    def figures(self, dense: Rows, other: Rows) -> tuple[float, float]:
+    def figures(self, dense: RowReading, other: RowReading) -> tuple[float, float]:
         """Shares of the samples."""
         before, after = self._answers(dense), self._answers(other)
         if before.labels is None:
             return 1.0, after.agreement(before)
         return before.top1 or 0.0, after.top1 or 0.0
 
-    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+    def estimate(self, dense: RowReading, other: RowReading, seed: int) -> DropEstimate:
         """How many answers are lost, and gained."""
         return self._answers(other).drop_from(self._answers(dense))
 
-    def _answers(self, side: Rows) -> Answers:
+    def _answers(self, side: RowReading) -> Answers:
         classes = side.rows.astype(np.int64)
         return Answers(classes[:, 0], classes[:, 1] if self.needs_labels else None)
 

@@ -15,7 +15,7 @@ from netsurgeon.pipeline.verification.measures.base import (
     Measure,
     Outputs,
     Reading,
-    Rows,
+    RowReading,
 )
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, student_ci
 from netsurgeon.pipeline.verification.measures.ranks import cosines
@@ -56,9 +56,9 @@ class Cosine(_BesideDense):
         """Keep which outputs are embeddings."""
         self._names = embedding_outputs
 
-    def reading(self) -> Rows:
+    def reading(self) -> RowReading:
         """An empty one."""
-        return Rows(self._read)
+        return RowReading(self._read)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         assert dense is not None
@@ -71,7 +71,7 @@ class Cosine(_BesideDense):
         return np.asarray(np.mean(similarities, axis=0)[:, None])
 
     def _losses(self, other: Reading) -> Array:
-        assert isinstance(other, Rows)
+        assert isinstance(other, RowReading)
         return np.asarray(1.0 - other.rows[:, 0])
 
 
@@ -137,9 +137,9 @@ class _OfTargets(CorpusMeasure):
     needs_labels = True
     takes_pairs = False
 
-    def reading(self) -> Rows:
+    def reading(self) -> RowReading:
         """An empty one."""
-        return Rows(self._read)
+        return RowReading(self._read)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         """Sum of squares and numbers of each sample, (samples, 2)."""

@@ -11,7 +11,7 @@ import scipy.stats
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Outputs, Reading, Rows
+from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Outputs, Reading, RowReading
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate
 from netsurgeon.pipeline.verification.measures.scales import Scale
 from netsurgeon.pipeline.verification.measures.scoring import check_classes, class_scores
@@ -74,7 +74,7 @@ class _OfNumbers(CorpusMeasure):
 
     def reading(self) -> Reading:
         """An empty one."""
-        return Pairs(self._names, self.name) if self._is_paired else Rows(self._read)
+        return Pairs(self._names, self.name) if self._is_paired else RowReading(self._read)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         numbers = single_numbers(outputs, batch)
@@ -177,7 +177,7 @@ class Auc(_OfNumbers):
         if labels is not None and self._class_count and not self._is_paired:
             check_classes(labels.astype(np.int64) + self._offset, self._class_count, self._offset)
 
-    def estimate(self, dense: Rows, other: Rows, seed: int) -> DropEstimate:
+    def estimate(self, dense: RowReading, other: RowReading, seed: int) -> DropEstimate:
         """How much worse the other model is, with bounds that are wider where classes are rare.
 
         The bootstrap's variance of what n positives tell is (n - 1) / n of what it should be (Efron, The Jackknife, the

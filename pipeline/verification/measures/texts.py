@@ -10,7 +10,15 @@ import scipy.special
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
-from netsurgeon.pipeline.verification.measures.base import Array, Batch, CorpusMeasure, Measure, Outputs, Reading, Rows
+from netsurgeon.pipeline.verification.measures.base import (
+    Array,
+    Batch,
+    CorpusMeasure,
+    Measure,
+    Outputs,
+    Reading,
+    RowReading,
+)
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, student_ci
 from netsurgeon.pipeline.verification.measures.scoring import measurable
 from netsurgeon.pipeline.verification.measures.vectors import counted_positions, token_ids, vocabulary_output
@@ -33,9 +41,9 @@ class Perplexity(CorpusMeasure):
     name = "perplexity"
     takes_pairs = False
 
-    def reading(self) -> Rows:
+    def reading(self) -> RowReading:
         """An empty one."""
-        return Rows(self._read)
+        return RowReading(self._read)
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         """Negative log-likelihood and number of tokens of each sample, (samples, 2)."""

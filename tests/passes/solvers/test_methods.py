@@ -239,7 +239,7 @@ def test_the_short_schedule_finds_better_supports_than_twenty_steps_of_the_wide_
     errors = []
     for schedule in (admm.SHORT, dataclasses.replace(admm.WIDE, steps=20)):
         hessian = admm.scaled(problem.hessian, schedule, 60)
-        mask, near = admm.support(admm.Choice.of(problem.weight, hessian, keep, None, schedule))
+        mask, near = admm.support(admm.SupportChoice.of(problem.weight, hessian, keep, None, schedule))
         errors.append(problem.error(correct(problem, mask)))
         assert not near[~mask].any()
         assert problem.error(near.astype(np.float64)) >= errors[-1]

@@ -19,7 +19,8 @@ from netsurgeon.passes.pruning import (
     rows_of_tasks,
     solve_layer,
 )
-from netsurgeon.passes.solvers import FactorizationError, Moments, admm, linalg
+from netsurgeon.passes.solvers import FactorizationError, Moments, linalg
+from netsurgeon.passes.solvers.admm import penalised
 from netsurgeon.pipeline.execution import Executor, open_executor
 from netsurgeon.pipeline.execution.executors import task_log
 from netsurgeon.pipeline.pruning.row_blocks import begin_solving_rows, rows_apart
@@ -112,7 +113,7 @@ def test_a_hessian_without_a_factor_names_layer_and_damping(
     def fail(_: Any) -> None:
         raise FactorizationError("it is not positive definite")
 
-    monkeypatch.setattr(admm, "_factor", fail)
+    monkeypatch.setattr(penalised, "_factor", fail)
     with pytest.raises(FactorizationError, match=r"layer 'wide', damping 0\.01: it is not positive definite"):
         solved_in_rows(Elsewhere(), wide_problem(), moments)
 

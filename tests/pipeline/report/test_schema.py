@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 
 import jsonschema
 import pytest
+from short_timing import time_for_a_moment
 
 import netsurgeon
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Goals
-from netsurgeon.pipeline.profiling import Timed, TimingTable, model_profile
+from netsurgeon.pipeline.profiling import Timed, TimingTable
 from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.report.schema import _Definitions, report_schema
 from netsurgeon.pipeline.result import SCHEMA, as_json
@@ -37,8 +38,7 @@ def reports() -> dict[str, Report]:
     """Of the digits network: with all that a report can hold, and with as little as it can."""
     data = DIGITS / "calibration.npz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_profile, "BUDGET", 0.1)
-        patch.setattr(model_profile, "TRACE_SECONDS", 0.01)
+        time_for_a_moment(patch)
         more: Any = {"test": DIGITS / "test.npz", "trim": 0.2, "sparsity": 0.5, "profile": True, **OPTIONS}
         full = netsurgeon.compress(DIGITS / "digits.onnx", data, **more).report
     plain = netsurgeon.compress(DIGITS / "digits.onnx", data, sparsity=0.5, keep_unread=True, **OPTIONS).report

@@ -10,6 +10,7 @@ import onnx
 import onnx.helper
 import pytest
 from perceptron_models import DIGITS, UNIFORM, built, inputs, perceptron, random
+from searched_models import labelled, small_network
 
 from netsurgeon.pipeline.calibration import Calibration, select
 from netsurgeon.pipeline.compress import compress
@@ -170,12 +171,11 @@ def test_every_stage_of_a_run_is_expected_and_steps_go_forwards(name: str, tmp_p
     assert all(status.left is not None and status.left >= 0.0 for status in recorder.statuses if status.steps)
 
 
-def test_a_goal_on_digits_is_forecast_from_the_start(tmp_path: Path) -> None:
-    with np.load(DIGITS / "calibration.npz") as data:
-        some = {name: data[name][:200] for name in data.files}
-    recorder = Recorder()
-    digits, goals = DIGITS / "digits.onnx", dict[str, Any](max_drop="5%", threads=1, method="obs", damping=0.01)
-    compress(digits, some, test=DIGITS / "test.npz", output=tmp_path / "small.onnx", progress=recorder, **goals)
+def test_a_goal_is_forecast_from_the_start(tmp_path: Path) -> None:
+    recorder, network = Recorder(), small_network()
+    data, test = labelled(network, 200, seed=1), labelled(network, 300, seed=2)
+    goals: dict[str, Any] = {"max_drop": "5%", "threads": 1, "method": "obs", "damping": 0.01}
+    compress(network, data, test=test, output=tmp_path / "small.onnx", progress=recorder, **goals)
     made = [status for status in recorder.statuses if status.stage == CANDIDATES]
     assert all(1 <= status.candidate <= status.candidates for status in made)
     first = next(status for status in recorder.statuses if status.steps)

@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 from searched_models import FAST, Data
+from short_timing import time_for_a_moment
 
 import netsurgeon
 from netsurgeon.pipeline.calibration.selection import select
@@ -20,7 +21,7 @@ from netsurgeon.pipeline.execution.run_folder import RunFolder
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options.goals import Goals
 from netsurgeon.pipeline.options.options import Options
-from netsurgeon.pipeline.profiling import model_profile, timing_table
+from netsurgeon.pipeline.profiling import timing_table
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.quantization.choose import IntegerChoice, LayerTimes
 from netsurgeon.pipeline.result import as_json
@@ -50,8 +51,7 @@ def test_multiply_adds_and_a_drop(network: Path, guiding: Data, final: Data) -> 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The final models are timed for a moment only."""
-    monkeypatch.setattr(model_profile, "BUDGET", 0.2)
-    monkeypatch.setattr(model_profile, "TRACE_SECONDS", 0.01)
+    time_for_a_moment(monkeypatch)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from netsurgeon.pipeline.verification.measures import F1, Auc, Perplexity, Psnr, Spearman, SquaredDifference
-from netsurgeon.pipeline.verification.measures.base import CorpusMeasure, Rows
+from netsurgeon.pipeline.verification.measures.base import CorpusMeasure, RowReading
 from netsurgeon.pipeline.verification.measures.confidence import student_ci
 
 Array = npt.NDArray[np.float64]
@@ -59,8 +59,8 @@ def of_sums(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
     )
 
 
-def rows_of(values: Array) -> Rows:
-    rows = Rows(lambda outputs, batch, dense: values)
+def rows_of(values: Array) -> RowReading:
+    rows = RowReading(lambda outputs, batch, dense: values)
     rows.add({}, None)  # type: ignore[arg-type]
     return rows
 
