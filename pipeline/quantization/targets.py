@@ -20,7 +20,7 @@ class Target:
 
     Attributes:
         most: largest integer of a weight of 8 bits.
-        symmetric: activations are signed and 0 stands for 0.
+        symmetric: activations are signed and 0 stands for 0, each with one scale; biases stay floats.
         is_measured: ONNX Runtime's CPU provider on this machine tells what is faster there; otherwise all layers that
             can go on integers, and nothing is said of time.
         wants: a phrase for the docs.
