@@ -126,6 +126,15 @@ def test_what_is_not_onnx_runtime_alone_has_operators_of_the_standard(mode: str,
     assert raised == (["opset-raised"] if mode == "w4" else [])
 
 
+def test_a_model_whose_layers_stay_floats_for_several_reasons_names_them_all() -> None:
+    result = quantized("w4", stay=dict.fromkeys(("hidden", "down", "y"), "excluded by the user"))
+    assert result.facts is None
+    assert str(result.notes[-1]) == (
+        "the model stays on floats: only the weights of MatMul and Gemm become integers in this mode (pixels); "
+        "excluded by the user (hidden and 2 more)"
+    )
+
+
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_onnx_runtime_has_an_operator_of_its_own(target: str) -> None:
     assert {"MatMulNBits"} == {node.op_type for node in quantized("w4", target).model.graph if node.domain}
