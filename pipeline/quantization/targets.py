@@ -82,6 +82,16 @@ def integers_without_goal(options: Options) -> tuple[int, ...]:
     return tuple(most for most in integers_of_a_weight(options) if most >= MOST_OF_4_BITS)
 
 
+def zeros_save_bytes(options: Options) -> bool:
+    """Whether a weight that is 0 takes fewer bytes in a packed file.
+
+    Packing takes floats and integers of 8 bits: neither the bytes that MatMulNBits reads nor integers of 4 bits.
+    """
+    if options.integer_mode == "w8":
+        return TARGETS[options.target].is_standard
+    return options.integer_mode != "w4"
+
+
 def bits_of(most: int) -> int:
     """Bits of a weight whose largest integer this is."""
     return int(np.log2(most + 1)) + 1
