@@ -210,7 +210,7 @@ def choose_integer_layers(
         key, zeros = f"{name} int8 k:64 at {kept:.4g}", functools.partial(skeleton, model, placement_left, kept)
         best = timer.time(key, zeros, part_of(functools.partial(progress, "timing integers"), 0, 1))
     if not is_worth_it(best):
-        reason = f"integers make the model {best.faster} on this machine, which is not worth it"
+        reason = f"integers make the model {best.faster} on {timer.place}, which is not worth it"
         stay = {**never, **dict.fromkeys(placement.layers, reason)}
         return IntegerChoice(stay=stay, reason=reason, timed=best, times=times)
     return IntegerChoice(stay={**never, **floats}, timed=best, times=times)
