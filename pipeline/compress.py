@@ -206,6 +206,7 @@ class _Run:
         self._write(stored.model, output, inputs, runtime)
         self._end_stage("write")
         timings = self._timings(context)  # those that decided: the delivered model is timed anew in every run
+        elsewhere = tuple(context.timer.notes()) if context.timer and timings else ()
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
@@ -222,7 +223,7 @@ class _Run:
                     timings=timings,
                     latency=latency,
                     examined=examined,
-                    notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers)),
+                    notes=(*self.notes, *inputs.notes, *judging.notes, *integer_notes(source.integers), *elsewhere),
                     warnings=(*judging.warnings, *applied.warnings, *run_folder.notes),
                     cluster=executor.facts,
                     seconds=self.seconds,

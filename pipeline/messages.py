@@ -73,10 +73,12 @@ CODES: Mapping[str, str] = {
     "step-undone": "A step failed its verification and was undone.",
     "stored-unpacked": "The weights could not be packed and are stored as they are.",
     "targets-left-out": "Labels are not classes, and no measure was named that uses them, so they decide nothing.",
+    "timed-elsewhere": "The times that decided were measured on another machine, or with other threads or inputs.",
     "trim-fell-short": "Removing units saves far less than the ceiling that was given.",
     "units-scarce": "Some layers have less than a tenth of their units left.",
     "unread-units-stay": "Units that nothing reads any more could not be removed.",
     "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
+    "zeros-in-vain": "Weights were removed, but in this form zeros take as many bytes and as much time as others.",
 }
 """Every code and what it means; docs/messages.md is made from it. A code that was released keeps its meaning."""
 

@@ -26,6 +26,8 @@ MOST_BIAS = 2.0**30
 """Largest bias in units of its sum: it leaves as much again for the sum."""
 NEED_ZERO_POINTS = ("Gemm",)
 """Operators that ONNX Runtime fuses only where the zero points of their weights are written out, though they are 0."""
+# Signed integers are for TensorRT, whose parser (QuantDequantLinearHelper in onnx-tensorrt) takes no 32-bit integers
+# for a bias, in older versions no DequantizeLinear without a zero point, and vectors of scales for weights alone.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,8 @@ class InsertQuantizers(ir.passes.InPlacePass):
             # ONNX Runtime takes integers through no Reshape, Split or Gemm whose zero point is left out
             parameters = [constants.value(np.float32(scale.step)), constants.value(scale.zero_point)]
             source = present(producer.inputs[0]) if name in self.entering else value
-            made_by = _spread(parameters, source, value, constants) if name in self.entering else parameters
+            is_spread = name in self.entering and not scale.signed
+            made_by = _spread(parameters, source, value, constants) if is_spread else parameters
             integers = ir.node("QuantizeLinear", [source, *made_by], name=constants.unused("quantize"))
             restored = ir.node("DequantizeLinear", [integers.outputs[0], *parameters], name=constants.unused("restore"))
             integers.outputs[0].name, floats = constants.unused("integers"), restored.outputs[0]
@@ -134,7 +137,7 @@ def _take(node: ir.Node, index: int, integers: ir.Value, floats: ir.Value, scale
     Where a Conv or Gemm has float weights ONNX Runtime would make integers of them by itself, with one scale for all
     rows. It does not where the scale of the input is a vector, which says the same.
     """
-    channels = _input_channels(node) if index == 0 else None
+    channels = _input_channels(node) if index == 0 and not scale.signed else None
     if channels is None:
         node.replace_input_with(index, floats)
         return
@@ -205,8 +208,20 @@ class Constants:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Integers:
+    """Integers that stand for floats along an axis, and their zero points where these are written out."""
+
+    codes: npt.NDArray[np.generic]
+    scales: Array
+    axis: int
+    zeros: npt.NDArray[np.int8] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class StoreIntegers(ir.passes.InPlacePass):
     """Store weights that lie on integers as such, and a Gemm's bias on the scale of its sums.
+
+    Where activations are signed every weight has a zero point, and biases stay floats.
 
     Attributes:
         scales: of the rows of each layer's weight, (groups x rows,), by layer name.
@@ -228,41 +243,35 @@ class StoreIntegers(ir.passes.InPlacePass):
             if layer.name not in self.scales:
                 continue
             bias = optional_input(layer.node, 2)
-            scales = self.scales[layer.name]
+            scales, entry = self.scales[layer.name], self.inputs[layer.name]
             if bias is not None:
-                scales = _with_room(scales, tensor(bias).numpy(), self.inputs[layer.name])
+                scales = _with_room(scales, tensor(bias).numpy(), entry)
             weight = tensor(layer.weight).numpy()
             axis = 0 if layer.rows_first() else weight.ndim - 1
             along = scales.reshape([-1 if at == axis else 1 for at in range(weight.ndim)])
             codes = np.rint(weight / along)
             if np.abs(codes * along - weight).max(initial=0.0) > 1e-3 * scales.max() or np.abs(codes).max() > 127:
                 raise ValueError(f"the weight of {layer.name!r} is not on integers")
-            whole = codes.astype(np.int8)
-            self._dequantize(layer.node, layer.weight_index, constants, codes=whole, scales=scales, axis=axis)
-            if layer.operator == "Gemm" and bias is not None:
-                sums = scales * self.inputs[layer.name].step
+            zeros = np.zeros(len(scales), np.int8) if entry.signed or layer.operator in NEED_ZERO_POINTS else None
+            integers = _Integers(codes.astype(np.int8), scales, axis, zeros)
+            self._dequantize(layer.node, layer.weight_index, integers, constants)
+            if layer.operator == "Gemm" and bias is not None and not entry.signed:
+                sums = scales * entry.step
                 numbers = np.broadcast_to(tensor(bias).numpy().reshape(-1), (len(sums),)) / sums
-                whole_bias = np.rint(numbers).astype(np.int32)
-                self._dequantize(layer.node, 2, constants, codes=whole_bias, scales=sums, axis=0)
+                of_bias = _Integers(np.rint(numbers).astype(np.int32), sums, axis=0)
+                self._dequantize(layer.node, 2, of_bias, constants)
         return ir.passes.PassResult(model, bool(self.scales))
 
     @staticmethod
-    def _dequantize(
-        node: ir.Node,
-        index: int,
-        constants: Constants,
-        codes: npt.NDArray[np.generic],
-        scales: Array,
-        axis: int,
-    ) -> None:
+    def _dequantize(node: ir.Node, index: int, integers: _Integers, constants: Constants) -> None:
         """Put integers in the place of a constant; they take its name where no other node needs it."""
         graph = node.graph
         assert isinstance(graph, ir.Graph)
         name = constants.freed(node, index)
-        inputs = [constants.own(codes, name), constants.value(scales.astype(np.float32))]
-        if codes.dtype == np.int8 and node.op_type in NEED_ZERO_POINTS:
-            inputs.append(constants.value(np.zeros(len(scales), np.int8)))
-        attributes = {} if axis == 1 else {"axis": axis}
+        inputs = [constants.own(integers.codes, name), constants.value(integers.scales.astype(np.float32))]
+        if integers.zeros is not None:
+            inputs.append(constants.value(integers.zeros))
+        attributes = {} if integers.axis == 1 else {"axis": integers.axis}
         restored = ir.node("DequantizeLinear", inputs, attributes, name=constants.unused("restore"))
         restored.outputs[0].name = constants.unused("floats")
         graph.insert_before(node, restored)

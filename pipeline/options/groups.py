@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from netsurgeon.pipeline.data import PictureOptions
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options.row_numbers import RowNumbers
 
 Metric = str | Callable[..., float]
@@ -125,6 +126,18 @@ class QuantizeOptions:
     target: str = "cpu"
     ranges: str = "error"
     prefer: str = "speed"
+
+    def check_target(self) -> None:
+        """Refuse integers that the target has no operator for, whatever the model.
+
+        Raises:
+            InputError: it has none.
+        """
+        if (self.quantize, self.target) == ("dynamic", "tensorrt"):
+            raise InputError(
+                "quantize is 'dynamic', and TensorRT has no DynamicQuantizeLinear and no MatMulInteger: for target "
+                "tensorrt give int8, w4a8, w8 or w4"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

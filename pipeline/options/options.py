@@ -102,12 +102,10 @@ class Options(
         _one_of("target", self.target, notation.TARGETS)
         _one_of("ranges", self.ranges, notation.RANGES)
         _one_of("prefer", self.prefer, notation.PREFERENCES)
-        for name, word, words in (
-            ("quantize", self.quantize, notation.QUANTIZE_MODES),
-            ("effort", self.effort, notation.EFFORTS),
-        ):
-            if word is not None:
-                _one_of(name, word, words)
+        for name, words in {"quantize": notation.QUANTIZE_MODES, "effort": notation.EFFORTS}.items():
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), words)
+        self.check_target()
 
     def _read_shares(self) -> None:
         """Put numbers in the place of shares that were given as text, such as "90%", and of files of rows."""

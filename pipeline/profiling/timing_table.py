@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.data import read_text
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling.kernel_times import node_times, times_in_package
 from netsurgeon.pipeline.profiling.model_profile import machine, time_models
 from netsurgeon.pipeline.profiling.timing import Seconds, paired_ratio
@@ -66,16 +68,26 @@ class TimingTable:
     """Times by name.
 
     Attributes:
-        machine: what they were measured on.
+        machine: what they were measured on; several, with a semicolon in between, where a run has added to a table.
         nodes: milliseconds of the dense model's nodes.
         models: of structures, by their name.
         nodes_of: milliseconds of the nodes of other models, by the model's name.
+        threads: of ONNX Runtime, where they were measured first; None = as many as it takes.
+        batch: rows of the input, where they were measured first; None = not known, nor are the threads then.
     """
 
     machine: str = ""
     nodes: dict[str, float] = dataclasses.field(default_factory=dict)
     models: dict[str, Timed] = dataclasses.field(default_factory=dict)
     nodes_of: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    threads: int | None = None
+    batch: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """What its times were measured on and with, as far as that is known."""
+        threads = "" if self.threads is None else f", {counted(self.threads, 'thread')}"
+        return f"{self.machine}{threads}" + ("" if self.batch is None else f", batch {self.batch}")
 
     @classmethod
     def first_of(cls, path: Path | None, kept: Mapping[str, Any] | None) -> TimingTable:
@@ -124,14 +136,23 @@ class TimingTable:
             {str(name): float(milliseconds) for name, milliseconds in times.items()}
             for times in (values["nodes"], *values.get("nodes_of", {}).values())
         )
-        return cls(str(values["machine"]), nodes, models, dict(zip(values.get("nodes_of", {}), others, strict=True)))
+        nodes_of = dict(zip(values.get("nodes_of", {}), others, strict=True))
+        threads, batch = (None if values.get(name) is None else int(values[name]) for name in ("threads", "batch"))
+        return cls(str(values["machine"]), nodes, models, nodes_of, threads, batch)
 
     def complete(self, other: TimingTable) -> None:
         """Take from another table what this one lacks."""
-        self.machine = self.machine or other.machine
+        self.name_machine(other)
         self.nodes = {**other.nodes, **self.nodes}
         self.models = {**other.models, **self.models}
         self.nodes_of = {**other.nodes_of, **self.nodes_of}
+
+    def name_machine(self, other: TimingTable) -> None:
+        """Name what another table was measured on, too, for its times will be here."""
+        if not self.machine:
+            self.machine, self.threads, self.batch = other.machine, other.threads, other.batch
+        elif other.machine not in ("", *self.machine.split("; ")):
+            self.machine += f"; {other.machine}"
 
 
 class StructureTimer:
@@ -157,6 +178,29 @@ class StructureTimer:
     def has_package(self) -> bool:
         """Whether a package brings the provider that models are timed in."""
         return is_of_package(self._runtime.provider)
+
+    @property
+    def place(self) -> str:
+        """What the times are of: "this machine", or what is known of another one, or of other threads or inputs."""
+        return self.table.origin if self._is_of_others else "this machine"
+
+    def notes(self) -> Iterator[Message]:
+        """That the times which decide are not those of this machine, with these threads and this batch."""
+        if self._is_of_others:
+            times, here = self.table.origin, self._here.origin
+            text = f"the times that decide are of {times}, and this is {here}: without --timings they are measured anew"
+            yield Message(text, "timed-elsewhere", times=times, here=here)
+
+    @property
+    def _here(self) -> TimingTable:
+        batch = next((len(array) for array in self._feed.values() if np.ndim(array)), None)
+        return TimingTable(machine(), threads=self._runtime.threads, batch=batch)
+
+    @property
+    def _is_of_others(self) -> bool:
+        table, here = self.table, self._here
+        is_other_run = table.batch is not None and (table.threads, table.batch) != (here.threads, here.batch)
+        return bool(table.machine) and (table.machine != here.machine or is_other_run)
 
     def nodes(self) -> dict[str, float]:
         """Milliseconds of the dense model's nodes."""
@@ -208,5 +252,5 @@ class StructureTimer:
         return self.table.models[name]
 
     def _kept(self) -> None:
-        self.table.machine = machine()
+        self.table.name_machine(self._here)
         self._keep(self.table)

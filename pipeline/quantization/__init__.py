@@ -8,7 +8,13 @@ from netsurgeon.pipeline.quantization.integer_model import IntegerModel, Integer
 from netsurgeon.pipeline.quantization.matrices import MATRIX_MODES
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
 from netsurgeon.pipeline.quantization.quantize import Quantized, measured_again, structure_name, unless_slower
-from netsurgeon.pipeline.quantization.targets import TARGETS, Target, integers_of_a_weight, integers_without_goal
+from netsurgeon.pipeline.quantization.targets import (
+    TARGETS,
+    Target,
+    integers_of_a_weight,
+    integers_without_goal,
+    zeros_save_bytes,
+)
 
 __all__ = [
     "MATRIX_MODES",
@@ -36,4 +42,5 @@ __all__ = [
     "structure_name",
     "time_integers",
     "unless_slower",
+    "zeros_save_bytes",
 ]

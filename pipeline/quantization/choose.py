@@ -105,11 +105,28 @@ class IntegerChoice:
         stay: reasons by layer name.
         timed: the model with the others on integers, and the float model, in turn; None where nothing was timed.
         times: of the layers that could run on integers.
+        reason: why none is put on integers, though some could; None where it is for reasons of the layers alone.
     """
 
     stay: Mapping[str, str]
+    reason: str | None = None
     timed: Timed | None = None
     times: Mapping[str, LayerTimes] = dataclasses.field(default_factory=dict, repr=False)
+
+    def reason_for_floats(self, floats: Mapping[str, str]) -> str:
+        """Why the whole model stays on floats: the reason of the choice, else all reasons of its layers, and whose.
+
+        Args:
+            floats: reasons of all layers, by their names.
+        """
+        if self.reason is not None or not floats:
+            return self.reason or "it has no layer that can"
+        if len(set(floats.values())) == 1:
+            return next(iter(floats.values()))
+        layers: dict[str, list[str]] = {}
+        for name, reason in floats.items():
+            layers.setdefault(reason.partition(": ")[0], []).append(name)  # without the figures of single layers
+        return "; ".join(f"{reason} ({_listed(names)})" for reason, names in layers.items())
 
     @property
     def gains(self) -> bool:
@@ -124,6 +141,11 @@ class IntegerChoice:
         on_integers = (times.at(ends) for name, times in self.times.items() if name not in self.stay)
         sparsest_ms, dense_ms = sum(on_integers, np.zeros(2))
         return bool(sparsest_ms < dense_ms)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of some layers, and how many there are if there are others."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +210,9 @@ def choose_integer_layers(
         key, zeros = f"{name} int8 k:64 at {kept:.4g}", functools.partial(skeleton, model, placement_left, kept)
         best = timer.time(key, zeros, part_of(functools.partial(progress, "timing integers"), 0, 1))
     if not is_worth_it(best):
-        reason = f"integers make the model {best.faster} on this machine, which is not worth it"
-        return IntegerChoice(stay={**never, **dict.fromkeys(placement.layers, reason)}, timed=best, times=times)
+        reason = f"integers make the model {best.faster} on {timer.place}, which is not worth it"
+        stay = {**never, **dict.fromkeys(placement.layers, reason)}
+        return IntegerChoice(stay=stay, reason=reason, timed=best, times=times)
     return IntegerChoice(stay={**never, **floats}, timed=best, times=times)
 
 

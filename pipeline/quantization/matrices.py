@@ -187,8 +187,7 @@ def quantize(
     layers = find_layers(model.graph)[0]
     placement = matrices.place(model.graph, layers, choice.stay)
     if not placement.layers:
-        reason = next(iter(placement.floats.values()), "it has no layer that can")
-        return Quantized(model=model, facts=None, notes=(*notes, stays(reason)))
+        return Quantized(model=model, facts=None, notes=(*notes, stays(choice.reason_for_floats(placement.floats))))
     fewer = calibration.subsample(ROWS_SHARE)
     integers, emulated = make_matrix_model(model, matrices, placement, fewer, progress)
     in_floats, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))

@@ -89,7 +89,7 @@ def quantize_model(
         is_quick=options.is_hasty,
     )
     if all(name in choice.stay for name in plan.most):
-        reason = next(iter(choice.stay.values()), "it has no layer that can")
+        reason = choice.reason_for_floats({name: choice.stay[name] for name in plan.most})
         return Quantized(model=original, facts=None, notes=(stays(reason),))
     integers = make_integer_model(model, plan, calibration.subsample(ROWS_SHARE), progress)
     kernels = errors_of_integers(model, integers.model, feed, runtime)
@@ -246,7 +246,7 @@ def choose_for(
     """
     stay = excluded(model, options)
     if not TARGETS[options.target].is_measured:
-        return IntegerChoice(stay=stay)
+        return IntegerChoice(stay={**form.place(model.graph, find_layers(model.graph)[0], stay).floats, **stay})
     name = structure_name(model) if form is STATIC else f"{structure_name(model)} {options.integer_mode}"
     is_sparse = form is STATIC and timer.has_package and options.has_sparse_kernels
     return choose_integer_layers(

@@ -20,7 +20,7 @@ class Target:
 
     Attributes:
         most: largest integer of a weight of 8 bits.
-        symmetric: activations are signed and 0 stands for 0.
+        symmetric: activations are signed and 0 stands for 0, each with one scale; biases stay floats.
         is_measured: ONNX Runtime's CPU provider on this machine tells what is faster there; otherwise all layers that
             can go on integers, and nothing is said of time.
         wants: a phrase for the docs.
@@ -80,6 +80,16 @@ def integers_of_a_weight(options: Options) -> tuple[int, ...]:
 def integers_without_goal(options: Options) -> tuple[int, ...]:
     """Those of them that a layer may have where no goal asks for less: 4 bits or more, as the name of the mode says."""
     return tuple(most for most in integers_of_a_weight(options) if most >= MOST_OF_4_BITS)
+
+
+def zeros_save_bytes(options: Options) -> bool:
+    """Whether a weight that is 0 takes fewer bytes in a packed file.
+
+    Packing takes floats and integers of 8 bits: neither the bytes that MatMulNBits reads nor integers of 4 bits.
+    """
+    if options.integer_mode == "w8":
+        return TARGETS[options.target].is_standard
+    return options.integer_mode != "w4"
 
 
 def bits_of(most: int) -> int:

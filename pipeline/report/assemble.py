@@ -32,6 +32,7 @@ from netsurgeon.pipeline.report.user_warnings import (
     not_measured,
     scarce,
     unmeasured,
+    zeros_in_vain,
 )
 from netsurgeon.pipeline.runtime import Runtime, peak_bytes
 from netsurgeon.pipeline.search import SearchFacts
@@ -148,6 +149,7 @@ def assemble_report(record: CompressionRecord) -> Report:
             *_of_evidence(record),
             *emptied(layers),
             *scarce(applied.units),
+            *zeros_in_vain(applied.plan.keep, applied.selection.sizes, applied.integers, record.options),
             *grown(dense.bytes, compressed.bytes, applied.selection, record.options),
         ),
         cluster=record.cluster,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from netsurgeon.pipeline.calibration import Selection
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.quantization import IntegerFacts, zeros_save_bytes
 from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
@@ -121,6 +122,27 @@ def hasty(options: Options) -> Iterator[Message]:
             "without that option a smaller or more accurate one is likely to be found"
         )
         yield Message(text, "fast-effort")
+
+
+def zeros_in_vain(
+    keep: Mapping[str, int], sizes: Mapping[str, int], integers: IntegerFacts | None, options: Options
+) -> Iterator[Message]:
+    """Weights that were removed from layers whose form takes as many bytes with zeros as without.
+
+    Rounding makes zeros, too: those are none of them.
+    """
+    in_blocks = [layer.name for layer in (integers.layers if integers else ()) if layer.bits is not None]
+    pruned = [name for name in in_blocks if name in keep and keep[name] < sizes[name]]
+    if pruned and not zeros_save_bytes(options):
+        mode = options.integer_mode
+        onnx = ", or --target onnx, whose integers are packed" if mode == "w8" else ""
+        yield Message(
+            f"the zeros of {counted(len(pruned), 'layer')} save neither bytes nor time, they only cost accuracy: with "
+            f"--quantize {mode} every weight takes {4 if mode == 'w4' else 8} bits, zero or not; remove none, or give "
+            f"--quantize int8 or w4a8{onnx}",
+            "zeros-in-vain",
+            layers=pruned,
+        )
 
 
 def grown(dense: int, compressed: int, selection: Selection, options: Options) -> Iterator[Message]:

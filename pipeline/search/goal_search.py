@@ -19,7 +19,7 @@ from netsurgeon.pipeline.model_files import LoadedModel, data_facts
 from netsurgeon.pipeline.options import Goals, Options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer
 from netsurgeon.pipeline.progress import Progress, Ticks, no_ticks, part_of
-from netsurgeon.pipeline.quantization import integers_of_a_weight
+from netsurgeon.pipeline.quantization import TARGETS, integers_of_a_weight
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.search.candidate_search import SearchResult, search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
@@ -146,7 +146,11 @@ class GoalSearch:
         gains = (
             options.may_choose_integers
             and self._quantizes
-            and CandidateEvaluator(context).in_form(options.goal_mode).integers.gains
+            # of a place that is not timed here it is taken to be faster on integers: the user has named it for them
+            and (
+                not TARGETS[options.target].is_measured
+                or CandidateEvaluator(context).in_form(options.goal_mode).integers.gains
+            )
         )
         forms = options.forms_to_try(gains)
         evaluator = self._evaluator(context, *forms)

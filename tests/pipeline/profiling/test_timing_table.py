@@ -84,7 +84,7 @@ def test_what_was_measured_beside_the_user_s_own_is_kept(tmp_path: Path) -> None
     both = TimingTable.first_of(tmp_path / "table.json", dataclasses.asdict(measured))
     assert both.models == {**table().models, "def": measured.models["def"]}
     assert both.nodes == {**table().nodes, "second": 1.0}
-    assert (both.nodes_of, both.machine) == (measured.nodes_of, "a machine")
+    assert (both.nodes_of, both.machine) == (measured.nodes_of, "a machine; here")
     assert TimingTable.first_of(None, dataclasses.asdict(measured)) == measured
     assert TimingTable.first_of(tmp_path / "table.json", None) == table()
 
@@ -195,3 +195,39 @@ def test_the_dense_model_runs_without_a_package_and_layers_of_the_other_in_it(mo
     assert not runtimes[-1].provider_options
     timer.nodes_of("other", lambda: graph("y = Abs(x)"))
     assert runtimes[-1].provider == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("machine", "threads", "batch", "said"),
+    [
+        ("here", 1, 2, None),
+        ("here", None, None, None),
+        ("here", 2, 2, "here, 2 threads, batch 2"),
+        ("here", 1, 8, "here, 1 thread, batch 8"),
+        ("ARM", 1, 2, "ARM, 1 thread, batch 2"),
+        ("ARM", None, None, "ARM"),
+    ],
+)
+def test_times_of_another_machine_or_run_are_told(
+    monkeypatch: pytest.MonkeyPatch, machine: str, threads: int | None, batch: int | None, said: str | None
+) -> None:
+    monkeypatch.setattr(timing_table, "machine", lambda: "here")
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: [])
+    own = TimingTable(machine, threads=threads, batch=batch)
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
+    timer = StructureTimer(own, graph("y = Relu(x)"), feed, Runtime(threads=1), lambda _: None)
+    notes = [(note.code, note.data) for note in timer.notes()]
+    assert notes == ([] if said is None else [("timed-elsewhere", {"times": said, "here": "here, 1 thread, batch 2"})])
+    assert timer.place == (said or "this machine")
+    timer.nodes()
+    assert own.machine == ("here" if machine == "here" else "ARM; here"), "what is timed anew hides no other machine"
+    assert TimingTable.of(json.loads(json.dumps(dataclasses.asdict(own)))) == own
+
+
+def test_what_is_measured_says_with_how_many_threads_and_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: [])
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
+    timer = StructureTimer(TimingTable(), graph("y = Relu(x)"), feed, Runtime(threads=3), lambda _: None)
+    timer.nodes()
+    assert (timer.table.threads, timer.table.batch) == (3, 2)
+    assert list(timer.notes()) == []

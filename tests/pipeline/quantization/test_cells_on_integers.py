@@ -129,7 +129,7 @@ def test_what_is_behind_an_lstm_is_corrected_for_its_integers() -> None:
         ("GRU", "dynamic", "cpu", "ONNX Runtime has no integer kernel for GRU"),
         ("RNN", "dynamic", "cpu", "ONNX Runtime has no integer kernel for RNN"),
         ("LSTM", "dynamic", "onnx", "the target onnx has no integer kernel for it"),
-        ("LSTM", "dynamic", "tensorrt", "the target tensorrt has no integer kernel for it"),
+        ("LSTM", "dynamic", "openvino", "the target openvino has no integer kernel for it"),
         ("LSTM", "w8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
         ("LSTM", "int8", "cpu", "recurrent cells have integers with --quantize dynamic alone"),
     ],

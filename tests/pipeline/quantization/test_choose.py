@@ -110,7 +110,7 @@ def test_a_layer_that_loses_less_than_noise_is_not_tried() -> None:
 def test_all_stays_on_floats_where_integers_do_not_gain(speedup: float) -> None:
     choice = choice_of({"": speedup})
     times = f"{speedup:.2f} times as fast ({speedup:.2f} to {speedup:.2f})"
-    reason = f"integers make the model {times} on this machine, which is not worth it"
+    reason = f"integers make the model {times} on a machine, which is not worth it"  # the one that the times are of
     assert choice.stay == dict.fromkeys(("first", "second", "head"), reason)
     assert choice.timed == timed(speedup)
 

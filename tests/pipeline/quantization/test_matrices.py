@@ -126,6 +126,15 @@ def test_what_is_not_onnx_runtime_alone_has_operators_of_the_standard(mode: str,
     assert raised == (["opset-raised"] if mode == "w4" else [])
 
 
+def test_a_model_whose_layers_stay_floats_for_several_reasons_names_them_all() -> None:
+    result = quantized("w4", stay=dict.fromkeys(("hidden", "down", "y"), "excluded by the user"))
+    assert result.facts is None
+    assert str(result.notes[-1]) == (
+        "the model stays on floats: only the weights of MatMul and Gemm become integers in this mode (pixels); "
+        "excluded by the user (hidden and 2 more)"
+    )
+
+
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_onnx_runtime_has_an_operator_of_its_own(target: str) -> None:
     assert {"MatMulNBits"} == {node.op_type for node in quantized("w4", target).model.graph if node.domain}
@@ -205,3 +214,25 @@ def test_modes_and_targets_that_do_not_exist_are_refused() -> None:
         Options(quantize="w3")
     with pytest.raises(InputError, match="cpu, cpu-vnni, cpu-sparse, onnx"):
         Options(target="gpu")
+
+
+@pytest.mark.parametrize(
+    ("mode", "target", "sparsity", "warned"),
+    [("w4", "cpu", 0.5, True), ("w8", "cpu", 0.5, True), ("w8", "onnx", 0.5, False), ("w4", "cpu", 0.0, False)],
+)
+def test_zeros_that_save_nothing_are_a_warning(
+    mode: str, target: str, sparsity: float, warned: bool, tmp_path: Path
+) -> None:
+    def compressed(share: float) -> Any:
+        options: Any = {"quantize": mode, "target": target, "sparsity": share, "uniform": True, "effort": "fast"}
+        return netsurgeon.compress(network(), {"x": inputs(64, 1)}, output=tmp_path / "y.onnx", **options).report
+
+    report, names = compressed(sparsity), {"hidden", "down", "y"}
+    warnings = [warning for warning in report.warnings if warning.code == "zeros-in-vain"]
+    assert [set(warning.data["layers"]) for warning in warnings] == ([names] if warned else [])
+    if sparsity:
+        sizes = [
+            sum(layer.bytes_after for layer in of_share.layers if layer.name in names)
+            for of_share in (report, compressed(0.0))
+        ]
+        assert (sizes[0] == sizes[1]) == warned, "once zeros are packed the warning is wrong"

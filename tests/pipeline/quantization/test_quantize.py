@@ -128,20 +128,38 @@ def test_an_older_operator_set_is_raised(opset: int) -> None:
     assert kernels(result.model).count("QLinearConv") == 2
 
 
-@pytest.mark.parametrize("case", ["not worth it", "excluded", "no layer", "kernels differ", "never can", "old opset"])
+CASES = (
+    "not worth it",
+    "excluded",
+    "one is excluded",
+    "no layer",
+    "kernels differ",
+    "never can",
+    "several",
+    "old opset",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_model_that_stays_is_the_one_that_came_and_says_why(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, speedup = conv_net(), pictures(), 2.0
     options: dict[str, Any] = {}
     reason = "integers make the model 1.00 times as fast (1.00 to 1.00) on this machine, which is not worth it"
-    if case in ("not worth it", "never can", "old opset"):
+    if case in ("not worth it", "one is excluded", "never can", "old opset"):
         speedup = 1.0
     if case == "excluded":
         options, reason = {"exclude": ("*",)}, "excluded by the user"
+    if case == "one is excluded":
+        options = {"exclude": ("first",)}
+    if case == "several":
+        options = {"exclude": ("first", "head"), "target": "openvino"}
+        branch = node("Conv", ["r", "w"], ["d"], "last")
+        model = classifier(node("Relu", ["c"], ["r"]), branch, last="r", w=normal(4, 16, 1, 1), outputs=("y", "d"))
+        reason = "excluded by the user (first and 1 more); its output is an output of the model (last)"
     if case == "no layer":
         model, reason = network_of([node("Relu", ["x"], ["y"])], {}), "it has no layer that can"
-    if case == "never can":
+    if case == "never can":  # what of it can is not worth it
         model = classifier(node("Relu", ["c"], ["r"]), last="r", outputs=("y", "c"))
-        reason = "its output is an output of the model"
     if case == "old opset":
         model.graph.opset_imports[""] = 11
     if case == "kernels differ":

@@ -1,12 +1,15 @@
 """Each target gets the integers that it wants, whatever this machine has."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
-from quantized_models import RUNTIME, calibration_of, conv_net, distance, pictures, run
+from quantized_models import RUNTIME, calibration_of, classifier, conv_net, distance, node, normal, pictures, run
 
+from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.notation import choices
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, TimingTable
@@ -45,6 +48,56 @@ def test_targets_on_a_gpu_have_signed_activations_around_zero(target: str, activ
     assert all(zero.dtype == np.int8 and not zero.any() for zero in zero_points)
     onnx.checker.check_model(ir.to_proto(result), full_check=True)
     assert distance(run(result, pictures()), run(model, pictures())) < 0.05, "it runs on the CPU provider, too"
+
+
+def refusals_of_tensorrt(model: ir.Model) -> set[str]:
+    """What TensorRT's parser would say of Quantize- and DequantizeLinear, by its source (QuantDequantLinearHelper)."""
+    graph = ir.to_proto(model).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    refusals = set()
+    for part in graph.node:
+        if part.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        if part.input[0] in arrays and arrays[part.input[0]].dtype != np.int8:
+            refusals.add("only activation types allowed as input")
+        if len(part.input) < 3:
+            refusals.add("this version requires 3 inputs")
+        elif arrays[part.input[2]].any() or arrays[part.input[2]].dtype != np.int8:
+            refusals.add("zero point")
+        if part.input[0] not in arrays and arrays[part.input[1]].size > 1:
+            refusals.add("activations have one scale")
+    return refusals
+
+
+def pooled_net() -> ir.Model:
+    """A MaxPool in front of a convolution, and one that takes floats and stays on them: a transposed one."""
+    nodes = [
+        node("Relu", ["c"], ["r"], "act"),
+        node("MaxPool", ["r"], ["p"], "pool2", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p", "second_w", "second_b"], ["d"], "second", pads=[1, 1, 1, 1]),
+        node("ConvTranspose", ["d", "up_w"], ["u"], "up", kernel_shape=[2, 2]),
+        node("Tanh", ["u"], ["t"], "tanh"),
+    ]
+    weights = {"second_w": normal(16, 16, 3, 3, scale=0.1), "second_b": normal(16, seed=2)}
+    return classifier(*nodes, last="t", up_w=normal(16, 16, 2, 2, scale=0.1), **weights)
+
+
+@pytest.mark.parametrize("make", [conv_net, pooled_net])
+def test_tensorrt_takes_every_pair_and_biases_as_floats(make: Callable[[], ir.Model]) -> None:
+    result = quantized_for("tensorrt", make())
+    assert refusals_of_tensorrt(result) == set()
+    onnx.checker.check_model(ir.to_proto(result), full_check=True)
+    (gemm,) = [part for part in result.graph if part.op_type == "Gemm"]
+    assert gemm.inputs[2] is not None
+    assert gemm.inputs[2].const_value is not None, "not behind a DequantizeLinear"
+    assert {"only activation types allowed as input", "this version requires 3 inputs"} <= refusals_of_tensorrt(
+        quantized_for("openvino", make())
+    )
+
+
+def test_integers_whose_scales_are_found_in_each_run_are_not_for_tensorrt() -> None:
+    with pytest.raises(InputError, match=r"no DynamicQuantizeLinear .* for target tensorrt give int8, w4a8, w8 or w4"):
+        Options(quantize="dynamic", target="tensorrt")
 
 
 @pytest.mark.parametrize("target", ["openvino", "qnn"])

@@ -80,6 +80,18 @@ def test_a_drop_alone_is_met_on_integers_and_a_first_look_tries_less_and_says_so
     assert "fast-effort" not in [warning.code for warning in full.warnings]
 
 
+def test_for_a_target_that_is_not_timed_here_drop_and_size_choose_integers(
+    monkeypatch: pytest.MonkeyPatch, network: Path, guiding: Data, final: Data
+) -> None:
+    monkeypatch.setattr(timing_table, "time_models", lambda *_: pytest.fail("nothing is to be timed"))
+    monkeypatch.setattr(timing_table, "node_times", lambda *_: pytest.fail("nothing is to be timed"))
+    report = compress(network, guiding, test=final, max_drop="12%", effort="fast", target="openvino").report
+    assert report.search is not None
+    assert report.search.form == "w4a8"
+    assert report.integers is not None
+    assert (report.integers.on_integers, report.integers.timed) == (len(report.integers.layers), None)
+
+
 def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     def time(timer: timing_table.StructureTimer, name: str, *_: object, **__: object) -> timing_table.Timed:
         speedup = 0.8 if "on integers beside" in name else 2.0
