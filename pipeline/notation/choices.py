@@ -41,6 +41,7 @@ def augmentations(text: str) -> str:
     if unknown or (len(kinds) > 1 and set(kinds) & set(ALONE)):
         why = f"{', '.join(map(repr, unknown))} is none of these" if unknown else "auto and none stand alone"
         raise InputError(
-            f"augment is {text!r}, expected auto, none, or some of {','.join(AUGMENTATIONS)}, with commas between; {why}"
+            f"augment is {text!r}, expected auto, none, or some of {','.join(AUGMENTATIONS)}, with commas between; "
+            f"{why}"
         )
     return ",".join(kinds)
