@@ -17,7 +17,7 @@ from report_files import point, searched
 import netsurgeon
 from netsurgeon.cli import run
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.profiling import Timed, TimingTable
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
@@ -326,6 +326,12 @@ def test_the_command_gives_the_same_bytes_again(folder: Path, report: Report, mo
     assert words[0] == "netsurgeon"
     assert run(words[1:]) == 0
     assert (again / "small.onnx").read_bytes() == (folder / "small.onnx").read_bytes()
+
+
+def test_times_that_decided_are_named_among_what_has_to_be_the_same(report: Report, page: str) -> None:
+    assert "versions and kind of processor give the same bytes.</p>" in page
+    timed = dataclasses.replace(report, timings=TimingTable(machine="a processor"))
+    assert "<code>--timings</code> with this report as JSON takes them again" in render(timed)
 
 
 def test_options_are_those_that_were_given(report: Report) -> None:
