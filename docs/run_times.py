@@ -53,12 +53,13 @@ ADVICE = """
 - **Few inputs in a search.** If halves take turns, it takes two to three times as long:
   [goals.md](goals.md#which-inputs-decide).
 
-`--profile` adds about half a minute. `--effort fast` gives a first look in {looks} seconds of one core for these
-networks ([goals.md](goals.md#a-first-look)). `--work DIR` lets a run that was stopped continue. Between layers
-activations stay in memory while they take at most 2 GiB and a quarter of what is free when a sweep begins, of the
-machine or within the limit of a container or of a job (all control groups of the process count); the others, and all of
-a model with more than 1.5 GB of weights, lie in the folder of temporary files (`TMPDIR`). The model's bytes do not
-depend on it. The report has the seconds of every stage (`seconds`) and the peak memory (`peak_bytes`).
+`--profile` adds about half a minute. `--effort fast` gives a first look in {looks} seconds of one core
+([goals.md](goals.md#a-first-look)); it was not measured for {no_look}.
+`--work DIR` lets a run that was stopped continue. Between layers activations stay in memory while they take at most 2
+GiB and a quarter of what is free when a sweep begins, of the machine or within the limit of a container or of a job
+(all control groups of the process count); the others, and all of a model with more than 1.5 GB of weights, lie in the
+folder of temporary files (`TMPDIR`). The model's bytes do not depend on it. The report has the seconds of every stage
+(`seconds`) and the peak memory (`peak_bytes`).
 """
 
 
@@ -79,9 +80,11 @@ def times_page() -> str:
     (machine,) = {run["machine"] for run in integers.values() if "machine" in run}
     seconds = sorted(run["seconds"] for run in retrained.values())
     (large,) = (run for run in pruned if run["part"] == "scale" and run["method"] == "auto")
-    looks = sorted(row["cpu_seconds"] for name, row in _read("search").items() if name.endswith(" fast"))
+    fast = {model: row["cpu_seconds"] for model in NETWORKS if (row := _read("search").get(f"{model} fast"))}
+    looks = sorted(fast.values())
     advice = ADVICE.format(
         looks=f"{looks[0]:,.0f} to {looks[-1]:,.0f}",
+        no_look=" and ".join(name for model, name in NETWORKS.items() if model not in fast),
         retrain=f"{seconds[0]:,.0f} to {seconds[-1]:,.0f}",
         slowest=large["slowest"][0][-1],
         all=large["seconds"],

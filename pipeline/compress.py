@@ -137,7 +137,7 @@ class _Run:
     """One compression of one model.
 
     Attributes:
-        options: as given; changed where the model is delivered as it came.
+        options: how it is made: those given, and what was chosen where they leave it open.
         progress: is told what is done.
         steps: what is done, in order.
         step_options: options of steps of the user's own.
@@ -151,7 +151,11 @@ class _Run:
     step_options: Mapping[str, Mapping[str, Any]]
     notes: tuple[Message, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    _given: Options = dataclasses.field(init=False)
     _started: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self._given = self.options
 
     def compress(
         self, model: ModelLike, data: DataSource, test: DataSource | None, output: Path | None, report: Path | None
@@ -210,6 +214,8 @@ class _Run:
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
+                    given=self._given,
+                    steps=self.steps,
                     options=self.options,
                     runtime=runtime,
                     source=source,

@@ -11,7 +11,7 @@ from pathlib import Path
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files import check_outputs, write_text
 from netsurgeon.pipeline.options import checks_names
-from netsurgeon.pipeline.side_by_side import name_apart, read_report, render_runs, run_of
+from netsurgeon.pipeline.side_by_side import name_by_files, read_report, render_runs, run_of
 
 MOST_RUNS = 64
 """More would be neither legible nor quick."""
@@ -43,7 +43,7 @@ def view(
     if output is not None:
         check_outputs([Path(output)], *paths)
     read = [read_report(path) for path in paths]
-    names = name_apart([path.stem for path in paths])
+    names = name_by_files(paths)
     page = render_runs([run_of(report, name) for report, name in zip(read, names, strict=True)])
     goal = _new_file() if output is None else Path(output)
     write_text(page, goal)

@@ -74,7 +74,8 @@ EXAMPLES = (
         option(
             "--max-drop",
             metavar="SHARE",
-            help="Lose at most this much of the metric, e.g. 1%. [default: 1% without other goals and options by hand]",
+            help="Lose at most this much of the metric, e.g. 1%. "
+            "[default: 1%, if there is no other goal and no option by hand]",
         ),
         option("--speedup", metavar="FACTOR", help="The model is at least this many times as fast, e.g. 2x."),
         option("--latency", metavar="TIME", help="A run takes at most this long, e.g. 5ms."),
@@ -124,7 +125,8 @@ EXAMPLES = (
             multiple=True,
             callback=dropped_rows,
             metavar="NAME=FILE",
-            help="Rows of embeddings that are never used: a text file of numbers and ranges, or an .npy.",
+            help="Rows of embeddings that are never used: a text file of numbers and ranges, an .npy, "
+            "or 5,10-20 itself.",
         ),
         option(
             "--repair/--no-repair",
@@ -161,7 +163,8 @@ EXAMPLES = (
         option(
             "--effort",
             type=click.Choice(notation.EFFORTS),
-            help="A quick first look, or the best model; full lets a search repair, too. [default: full, without that]",
+            help="fast: a first look, sooner. full: the best model; a search for a goal also repairs it, if PyTorch is "
+            "installed. [default: full, but without repair]",
         ),
         provider_option,
         target_option,

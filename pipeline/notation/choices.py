@@ -13,6 +13,8 @@ NAMES = ("auto", "readable", "short")
 """Of nodes that unpack weights."""
 AUGMENTATIONS = ("shift", "flip", "crop", "noise", "lengths")
 """What may be done to inputs while weights are repaired."""
+ALONE = ("auto", "none")
+"""What may stand in their place."""
 EFFORTS = ("fast", "full")
 IMPORTANCES = ("obs", "apoz", "magnitude")
 SAVINGS = ("parameters", "macs")
@@ -32,13 +34,14 @@ def augmentations(text: str) -> str:
     """Names of AUGMENTATIONS with commas between, each once and without spaces; or auto, or none.
 
     Raises:
-        InputError: one of them is no such name.
+        InputError: one of them is no such name, or auto or none stands beside others.
     """
     kinds = list(dict.fromkeys(kind.strip() for kind in text.split(",")))
-    unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
-    if unknown and kinds not in (["auto"], ["none"]):
+    unknown = [kind for kind in kinds if kind not in (*AUGMENTATIONS, *ALONE)]
+    if unknown or (len(kinds) > 1 and set(kinds) & set(ALONE)):
+        why = f"{', '.join(map(repr, unknown))} is none of these" if unknown else "auto and none stand alone"
         raise InputError(
             f"augment is {text!r}, expected auto, none, or some of {','.join(AUGMENTATIONS)}, with commas between; "
-            f"{', '.join(map(repr, unknown))} is none of these"
+            f"{why}"
         )
     return ",".join(kinds)

@@ -352,11 +352,10 @@ class Options(
         return self.layer_pattern is not None and self.layer_pattern.says_share
 
     def described(self) -> dict[str, Any]:
-        """As JSON values, for the report; paths by name only."""
+        """As JSON values, for the report, as they were given; paths by name only."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["layers"] = {name: float(sparsity) for name, sparsity in self.layers.items()}
         values["drop_rows"] = dict(self.drop_rows)
-        values["round_to"] = self.multiple
         values["pictures"] = dataclasses.asdict(self.pictures) if self.pictures else None
         values["classes"] = self.classes.name if self.classes else None
         values["timings"] = self.timings.name if self.timings else None

@@ -3,9 +3,7 @@
 from netsurgeon.pipeline.report.assemble import CompressionRecord, StoredModel, assemble_report
 from netsurgeon.pipeline.report.format import comparison_rows, inputs_measured
 from netsurgeon.pipeline.report.page import (
-    changed_options,
     check_report_path,
-    command,
     draw_bars,
     draw_frontiers,
     draw_sensitivities,
@@ -16,6 +14,7 @@ from netsurgeon.pipeline.report.page import (
 )
 from netsurgeon.pipeline.report.record import LayerFacts
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.reproduction import changed_options, invocation
 from netsurgeon.pipeline.report.schema import report_schema
 from netsurgeon.pipeline.report.sentences.cluster import cluster_summary
 from netsurgeon.pipeline.report.sentences.goals import goal_summary
@@ -43,7 +42,6 @@ __all__ = [
     "changed_options",
     "check_report_path",
     "cluster_summary",
-    "command",
     "compared_speed",
     "comparison_rows",
     "draw_bars",
@@ -54,6 +52,7 @@ __all__ = [
     "goal_summary",
     "inputs_measured",
     "integer_summary",
+    "invocation",
     "is_page",
     "page_template",
     "plot_frontiers",

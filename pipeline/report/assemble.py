@@ -11,11 +11,11 @@ import onnx_ir as ir
 from netsurgeon.passes.codebooks import Rounding
 from netsurgeon.passes.layers import Declined
 from netsurgeon.passes.packing import Packing
-from netsurgeon.pipeline.compression import AppliedPlan, StepRecord
+from netsurgeon.pipeline.compression import STEPS, AppliedPlan, StepRecord, Steps
 from netsurgeon.pipeline.error_bound import Bound
 from netsurgeon.pipeline.execution import ClusterFacts
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, versions
+from netsurgeon.pipeline.model_files import LoadedModel, data_facts, model_facts, path_of, versions
 from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import Profile, TimingTable, left_to_the_cpu
@@ -67,7 +67,9 @@ class CompressionRecord:
     """All that one compression has made and measured.
 
     Attributes:
-        options: as given.
+        given: the options as the user gave them.
+        steps: what was done, in order.
+        options: how it was made: those given, and what was chosen where they leave it open.
         runtime: how the models were run.
         source: the model that came in.
         inputs: what it was run on.
@@ -86,6 +88,8 @@ class CompressionRecord:
         seconds: time by stage.
     """
 
+    given: Options
+    steps: Steps
     options: Options
     runtime: Runtime
     source: LoadedModel
@@ -118,7 +122,8 @@ def assemble_report(record: CompressionRecord) -> Report:
     dense, compressed = model_facts(source.given, source.path), model_facts(stored.model, record.output)
     return Report(
         versions=versions(),
-        options=record.options.described(),
+        options=record.given.described(),
+        from_python=tuple(_from_python(record)),
         dense=dense,
         compressed=compressed,
         sparsity=sparsity,
@@ -158,6 +163,19 @@ def assemble_report(record: CompressionRecord) -> Report:
         latency=record.latency,
         on_the_cpu=left_to_the_cpu(stored.model, next(inputs.calibration.batches()), record.runtime),
     )
+
+
+def _from_python(record: CompressionRecord) -> Iterator[str]:
+    """Names of the arguments that were objects of Python, and no paths or texts that a command line could name."""
+    if record.source.path is None:
+        yield "model"
+    for name, data in (("data", record.inputs.data), ("test", record.inputs.test)):
+        if data is not None and not isinstance(data, str) and path_of(data) is None:
+            yield name
+    if callable(record.given.metric):
+        yield "metric"
+    if tuple(record.steps) != STEPS:
+        yield "steps"
 
 
 def _of_evidence(record: CompressionRecord) -> Iterator[Message]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import collections
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,10 @@ from markupsafe import Markup
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import printable
 from netsurgeon.pipeline.notation import counted
-from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling import by_operator, speedup
 from netsurgeon.pipeline.report.format import inputs_measured
 from netsurgeon.pipeline.report.record import ReportRecord
+from netsurgeon.pipeline.report.reproduction import invocation
 from netsurgeon.pipeline.report.sentences.cluster import cluster_summary
 from netsurgeon.pipeline.report.sentences.goals import goal_summary
 from netsurgeon.pipeline.report.sentences.integers import (
@@ -73,7 +72,7 @@ def render(report: ReportRecord) -> str:
         inputs_measured=inputs_measured(report.validation),
         promise=promise_summary(report.validation.promise),
         limits={limit.output: limit for limit in report.validation.promise.outputs},
-        command=command(report),
+        invocation=invocation(report),
         cluster_summary=cluster_summary(report.cluster),
     )
 
@@ -98,44 +97,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Markup):
         return Markup(printable(value, keep="\n"))
     return printable(value, keep="\n") if isinstance(value, str) else value
-
-
-def command(report: ReportRecord) -> str:
-    """The command line that gives this result again, with the files' names."""
-    words = ["netsurgeon", "compress", report.dense.name or "MODEL", "--data", report.calibration.source]
-    words += ["--test", report.test.source] if report.test else []
-    words += ["-o", report.compressed.name or "OUTPUT"]
-    changed = changed_options(report)
-    pictures = changed.pop("pictures", None)
-    pictures = pictures if isinstance(pictures, Mapping) else {}
-    for name, value in {**changed, **pictures}.items():
-        words += _flag(name, value)
-    return " ".join(map(shlex.quote, words))
-
-
-def changed_options(report: ReportRecord) -> dict[str, Any]:
-    """Options that are not the default; a report that was read back has lists where tuples were."""
-    default = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in Options().described().items()
-    }
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in report.options.items()}
-    return {name: value for name, value in options.items() if value != default.get(name)}
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    """An option as it is written on the command line; none for what is not given."""
-    flag = f"--{name.replace('_', '-')}"
-    if value is None or (value is False and name != "pack"):
-        return []
-    if isinstance(value, bool):
-        return [flag if value else f"--no-{name}"]
-    if isinstance(value, Mapping):
-        return [word for key, entry in value.items() for word in ("--layer", f"{key}={entry}")]
-    if isinstance(value, list | tuple) and name in ("mean", "std"):
-        return [flag, ",".join(map(str, value))]
-    if isinstance(value, list | tuple):
-        return [word for entry in value for word in (flag, str(entry))]
-    return [flag, str(value)]
 
 
 def _timed_in_words(report: ReportRecord) -> str | None:

@@ -73,6 +73,7 @@ class ReportRecord:
     Attributes:
         versions: of netsurgeon and the libraries it stands on.
         options: as given.
+        from_python: those of model, data, test, metric and steps that were objects of Python; none on a command line.
         dense: the model that came in.
         compressed: the model that goes out.
         sparsity: fraction of zeros over all weights of the layers that took part.
@@ -103,6 +104,7 @@ class ReportRecord:
 
     versions: dict[str, str]
     options: dict[str, Any]
+    from_python: tuple[str, ...] = ()
     dense: ModelFacts
     compressed: ModelFacts
     sparsity: float

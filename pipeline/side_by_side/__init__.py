@@ -3,7 +3,7 @@
 from netsurgeon.pipeline.side_by_side.figure_table import Figure, dense_figures, figures
 from netsurgeon.pipeline.side_by_side.page import render_runs
 from netsurgeon.pipeline.side_by_side.reading import read_report
-from netsurgeon.pipeline.side_by_side.runs import Run, name_apart, run_of
+from netsurgeon.pipeline.side_by_side.runs import Run, name_apart, name_by_files, run_of
 
 __all__ = [
     "Figure",
@@ -11,6 +11,7 @@ __all__ = [
     "dense_figures",
     "figures",
     "name_apart",
+    "name_by_files",
     "read_report",
     "render_runs",
     "run_of",

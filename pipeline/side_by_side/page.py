@@ -18,9 +18,9 @@ from netsurgeon.pipeline.report import (
     Frontier,
     LayerFacts,
     changed_options,
-    command,
     draw_bars,
     draw_frontiers,
+    invocation,
     page_template,
 )
 from netsurgeon.pipeline.side_by_side.figure_table import Figure, dense_figures, figures
@@ -70,7 +70,7 @@ def render_runs(runs: Sequence[Run], missing: Mapping[str, str] | None = None) -
         frontiers=_frontier_charts(runs),
         layers=layers,
         bars=_bar_charts(layers, len(runs)),
-        commands=[command(run.report) if run.report else None for run in runs],
+        invocations=[invocation(run.report) if run.report else None for run in runs],
         dense=list(dict.fromkeys(map(dense_figures, runs))),
         has_same_inputs=_has_same_inputs(runs),
         script=Markup(script),

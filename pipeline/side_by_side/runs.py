@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import ModelFacts
@@ -99,3 +102,33 @@ def name_apart(names: Sequence[str]) -> list[str]:
         seen[name] += 1
         apart.append(f"{name} ({seen[name]})" if counts[name] > 1 else name)
     return apart
+
+
+def name_by_files(paths: Sequence[Path]) -> list[str]:
+    """Names of files without their ending; of those that share one, the parts of their paths that differ.
+
+    a/report.json and b/report.json are a and b, and report.json beside a/report.json is report beside a/report.
+    """
+    alike: dict[str, list[Path]] = {}
+    for path in paths:
+        alike.setdefault(path.stem, []).append(path)
+    names = {path: name for group in alike.values() for path, name in zip(group, _differing_parts(group), strict=True)}
+    return name_apart([names[path] for path in paths])
+
+
+def _common(parts: Sequence[Sequence[str]]) -> int:
+    """How many parts at the start are the same in all paths."""
+    at_each_place = zip(*parts, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, at_each_place))
+
+
+def _differing_parts(paths: Sequence[Path]) -> list[str]:
+    """What is left of each path of files of one name without the folders that all begin and end with."""
+    # links stay as the user named them
+    parts = [Path(os.path.abspath(path)).with_suffix("").parts for path in paths]  # noqa: PTH100
+    first, last = _common(parts), _common([names[::-1] for names in parts])
+    if first == len(parts[0]) == last:  # one file, perhaps given twice
+        return [path.stem for path in paths]
+    ends = [len(names) - last for names in parts]
+    is_short = all(end > first for end in ends)
+    return ["/".join(names[first : end if is_short else None]) for names, end in zip(parts, ends, strict=True)]

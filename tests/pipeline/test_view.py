@@ -31,8 +31,8 @@ def test_reports_become_a_page(reports: list[str], tmp_path: Path, opened: list[
     text = page.read_text("utf-8")
     assert page == tmp_path / "pages" / "view.html"
     assert "3 models side by side" in text
-    assert "a (1)" in text
-    assert "a (2)" in text
+    for name in ("a", "b", "other/a"):
+        assert f"</span>{name}</td>" in text
     assert opened == []
 
 

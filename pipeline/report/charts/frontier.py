@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from netsurgeon.pipeline.report.charts.canvas import LIGHT, SERIES, STAND_INS, WIDTH, Chart, as_svg, canvas, shortened
 from netsurgeon.pipeline.report.spots import Frontier, Spot, with_common_times
@@ -18,10 +18,14 @@ PANEL_HEIGHT = 3.2
 """Inches."""
 WIDE = 8.0
 """The least factor between the largest and the smallest model from which on the axis is logarithmic."""
+_LONG = 1000.0
+"""The factor from which on such an axis has room for powers of ten alone."""
 _SHAPES = "osD^v"
 """Of spots, one a form of weights, or one a run."""
 _ROOM = (150.0, 12.0)
 """Width and height of a label, in the figure's dots."""
+_MOST_STEPS = 5
+"""Between the numbers under an axis: of nearly equal times each is six or seven digits long."""
 _MEGABYTE = 1e6
 Colours = Mapping[str, str]
 
@@ -113,6 +117,9 @@ def _draw(figure: Figure, axes: Axes, frontiers: Sequence[Frontier], *, panel: _
         _draw_run(axes, frontiers[0], panel, colours)
     else:
         _draw_runs(axes, frontiers, panel, colours)
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(_MOST_STEPS))
+        axes.ticklabel_format(axis="x", useOffset=False)
     axes.set_xlabel(panel.title)
     axes.set_ylabel(frontiers[0].axis)
     axes.margins(x=0.08, y=0.1)
@@ -192,7 +199,8 @@ def _draw_runs(axes: Axes, frontiers: Sequence[Frontier], panel: _Panel, colours
     places = [x for x, _ in (*delivered, *dense)]
     if places and max(places) > WIDE * min(places):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        is_long = max(places) > _LONG * min(places)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -17,13 +17,14 @@ from report_files import point, searched
 import netsurgeon
 from netsurgeon.cli import run
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.profiling import Timed
+from netsurgeon.pipeline.profiling import Timed, TimingTable
 from netsurgeon.pipeline.profiling.kernel_times import NodeTime
 from netsurgeon.pipeline.profiling.model_profile import Cost, Profile, Timing
 from netsurgeon.pipeline.profiling.timing import Ratio, Spread
 from netsurgeon.pipeline.quantization import IntegerFacts, IntegerLayerFacts
-from netsurgeon.pipeline.report.page import command, render
+from netsurgeon.pipeline.report.page import render
 from netsurgeon.pipeline.report.report import Report
+from netsurgeon.pipeline.report.reproduction import invocation
 from netsurgeon.pipeline.trimming.facts import GroupFacts, TrimFacts
 from netsurgeon.pipeline.verification.promise import OutputLimit, Promise
 from netsurgeon.pipeline.verification.tolerance import ToleranceLimit
@@ -321,26 +322,20 @@ def test_the_command_gives_the_same_bytes_again(folder: Path, report: Report, mo
     for name in ("mo<b>del.onnx", "data.npz"):
         shutil.copy(folder / name, again)
     monkeypatch.chdir(again)
-    words = shlex.split(command(report))
+    words = shlex.split(invocation(report))
     assert words[0] == "netsurgeon"
     assert run(words[1:]) == 0
     assert (again / "small.onnx").read_bytes() == (folder / "small.onnx").read_bytes()
 
 
-def test_every_option_has_its_flag(report: Report) -> None:
-    pictures = {"resize": 8, "crop": None, "mean": (0.5, 0.25), "scale": 0.1}
-    options = {
-        **netsurgeon.Options(pack=False, layers={"a*": 0.5}, exclude=("b", "c"), trim="up-to:0.3").described(),
-        "pictures": pictures,
-    }
-    found = shlex.split(command(dataclasses.replace(report, options=options)))
-    for part in (
-        ["--no-pack"], ["--layer", "a*=0.5"], ["--exclude", "b", "--exclude", "c"], ["--trim", "up-to:0.3"],
-        ["--resize", "8"], ["--mean", "0.5,0.25"], ["--scale", "0.1"],
-    ):  # fmt: skip
-        assert " ".join(part) in " ".join(found)
-    assert "--crop" not in found
-    assert "--pictures" not in found
+def test_times_that_decided_are_named_among_what_has_to_be_the_same(report: Report, page: str) -> None:
+    assert "versions and kind of processor give the same bytes.</p>" in page
+    timed = dataclasses.replace(report, timings=TimingTable(machine="a processor"))
+    assert "<code>--timings</code> with this report as JSON takes them again" in render(timed)
+
+
+def test_options_are_those_that_were_given(report: Report) -> None:
+    assert report.options == netsurgeon.Options(**OPTIONS).described()
 
 
 def test_a_search_is_told_and_drawn(searched_page: str) -> None:

@@ -9,7 +9,7 @@ from report_files import searched, smaller
 
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.side_by_side import Figure, Run, dense_figures, figures, name_apart, run_of
+from netsurgeon.pipeline.side_by_side import Figure, Run, dense_figures, figures, name_apart, name_by_files, run_of
 from netsurgeon.pipeline.verification.validation import Scores
 
 
@@ -67,3 +67,22 @@ def test_the_dense_model_in_a_few_words(report: Report) -> None:
 
 def test_names_that_are_there_twice_get_numbers() -> None:
     assert name_apart(["a", "b", "a"]) == ["a (1)", "b", "a (2)"]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["one.json", "runs/two.json"], ["one", "two"]),
+        (["a/report.json", "b/report.json", "c.json"], ["a", "b", "c"]),
+        (["/runs/a/out/report.json", "/runs/b/out/report.json"], ["a", "b"]),
+        (["x/1/report.json", "x/2/report.json", "y/1/report.json"], ["x/1", "x/2", "y/1"]),
+        (["report.json", "a/report.json"], ["report", "a/report"]),
+        (["a/report.json", "a/b/report.json"], ["report", "b/report"]),
+        (["a/../report.json", "report.json"], ["report (1)", "report (2)"]),
+        (["a/report.json", "a/report.json", "b/report.json"], ["a (1)", "a (2)", "b"]),
+        (["a/report.json", "b/report.json", "a.json"], ["a (1)", "b", "a (2)"]),
+        (["lone/report.json"], ["report"]),
+    ],
+)
+def test_files_of_one_name_go_by_the_folders_that_differ(files: list[str], names: list[str]) -> None:
+    assert name_by_files([Path(file) for file in files]) == names

@@ -1,6 +1,7 @@
 """Charts of one run and of several: what is on them, and figures of matplotlib for Python."""
 
 import dataclasses
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -64,6 +65,25 @@ def test_one_run_shows_all_that_was_tried_and_the_dense_model_and_the_goal() -> 
 def test_one_form_of_weights_needs_no_name() -> None:
     alike = dataclasses.replace(RUN, spots=(dataclasses.replace(TRIED, form="integers"), CHOSEN, DELIVERED))
     assert {"tried", "chosen"} <= set(texts(frontier_charts([alike])[0]))
+
+
+@pytest.mark.parametrize(
+    "times", [(0.0285, 0.02815, 0.0282), (1234.5, 1234.1), (0.9, 3.0), (0.02, 70.0), (2.0, 1900.0)]
+)
+def test_numbers_under_an_axis_do_not_run_into_each_other(times: tuple[float, ...]) -> None:
+    spots = [dataclasses.replace(DELIVERED, milliseconds=time, bytes=round(1e6 * time)) for time in times]
+    runs = [
+        dataclasses.replace(RUN, name=f"{time}", dense_milliseconds=max(times), spots=(spot,))
+        for time, spot in zip(times, spots, strict=True)
+    ]
+    several = dataclasses.replace(RUN, spots=(*(dataclasses.replace(spot, kind="tried") for spot in spots), *spots[:1]))
+    for figure in (plot_frontier(runs), plot_frontier([several])):
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            places = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+            shown = [place for place in places if axes.bbox.x0 - 1 <= (place.x0 + place.x1) / 2 <= axes.bbox.x1 + 1]
+            assert len(shown) >= 2
+            assert all(right.x0 - left.x1 > 4.0 for left, right in itertools.pairwise(shown)), "dots between them"
 
 
 def test_a_goal_is_a_line_only_where_there_is_one() -> None:
