@@ -212,6 +212,10 @@ class Samples:
         first, last = (self._name(int(self._plan[number][at])) for at in (0, -1))
         return first if first == last else f"batch {number} ({first} to {last})"
 
+    def first_of(self, places: Indices) -> str:
+        """Where the first of the samples at some places (0 to count - 1) comes from, for a sentence."""
+        return self._name(int(self._indices[places].min()))
+
     def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> "Samples":
         """The samples at `indices` (0 to count - 1), in that order, still lazy.
 
