@@ -57,7 +57,7 @@ CODES: Mapping[str, str] = {
     "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, so they are not compared.",
     "padding-kept": "Positions that a mask excludes change the outputs, so they count like all others.",
     "padding-left-out": "Positions that a mask excludes are fed, but enter no statistic, no range and no measure.",
-    "padding-only": "A mask excludes every position of an input, which is run as it is.",
+    "padding-only": "An input has no position that its mask keeps, and is run as it is.",
     "padding-taken-off": "Positions that a mask excludes, such as padding, were taken off before anything was run.",
     "promise-few-inputs": "Too few inputs were held out for a limit on how much most others change.",
     "promise-halves": "Each half of the inputs was measured with its own model, so no limit for other inputs follows.",

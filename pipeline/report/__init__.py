@@ -28,7 +28,7 @@ from netsurgeon.pipeline.report.sentences.integers import (
 from netsurgeon.pipeline.report.sentences.promise import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier, scores, times
 from netsurgeon.pipeline.report.tracking import Tracker
-from netsurgeon.pipeline.report.user_warnings import few_inputs
+from netsurgeon.pipeline.report.user_warnings import few_inputs, not_finite, unmeasured
 
 __all__ = [
     "BOUND_OF_PRUNING",
@@ -55,6 +55,7 @@ __all__ = [
     "inputs_measured",
     "integer_summary",
     "is_page",
+    "not_finite",
     "page_template",
     "plot_frontiers",
     "promise_summary",
@@ -63,4 +64,5 @@ __all__ = [
     "scores",
     "stay_summary",
     "times",
+    "unmeasured",
 ]

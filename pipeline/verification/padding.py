@@ -1,10 +1,10 @@
 """Positions that a mask excludes, such as padding behind a sentence: they are taken off before anything is run.
 
 A mask is an input (batch, length) of zeros and ones, known by its name, by what it does in the graph, or named by the
-user. What it excludes may go
-only where that changes nothing: samples are run with and without, and the outputs must be the same wherever both have
-them. A sample that is excluded wholly, such as a blank sentence, is run as it is. Where a model takes no shorter inputs its operators tell which rows of its values are padding, and these count
-nowhere; it is padding if the outputs stay the same whatever is fed there.
+user. What it excludes may go only where that changes nothing: samples are run with and without, and the outputs must be
+the same wherever both have them. A sample that is excluded wholly, such as a blank sentence, is run as it is. Where a
+model takes no shorter inputs its operators tell which rows of its values are padding, and these count nowhere; it is
+padding if the outputs stay the same whatever is fed there.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class _Spans:
 
     def of(self, places: Ints) -> _Spans:
         """Those of some samples."""
-        sides = (self.starts, self.stops, self.lengths, self.counts, self.blank)
-        return _Spans(*(side[places] for side in sides), self.keeps)
+        starts, stops, lengths, counts = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
+        return _Spans(starts, stops, lengths, counts, self.blank[places], self.keeps)
 
     def cut(self, samples: Samples, axes: Mapping[str, Sequence[int]]) -> Samples:
         """The samples without what is excluded."""
@@ -106,6 +106,8 @@ def without_padding(
             raise InputError(f"the input {spec.name!r} is not a mask: expected (batch, length) of zeros and ones")
         if read is not None and read.meanings and samples.batched:
             samples = _without(source, session, samples, read, runtime, insists=mask is not None)
+        elif read is not None:
+            samples.warnings += _blank(spec.name, samples, read.likelier)
     return samples
 
 
@@ -202,6 +204,8 @@ def _change_elsewhere(session: Session, samples: Samples, mask: PositionMask, in
     worst, is_shown = 0.0, False
     for feed in itertools.islice(samples.batches(), CHANGED):
         kept = mask.kept(feed)
+        if not kept.shape[1]:
+            continue
         kept = kept | ~kept.any(axis=1, keepdims=True)
         last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
         changed = dict(feed)
@@ -227,14 +231,16 @@ class _Mask:
     Attributes:
         spec: of the mask.
         specs: of all inputs.
-        meanings: what is left where ones are kept and where zeros are, the likelier one first: by the mask's name, and
-            where that does not tell the one that excludes fewer samples wholly; only those that exclude something.
+        meanings: what is left where ones are kept and where zeros are, the likelier one first; only those that exclude
+            something.
+        likelier: the meaning that the mask's name tells, or else the one that excludes fewer samples wholly.
         shared: axes of inputs, by name, that are as long as the mask in every feed.
     """
 
     spec: InputSpec
     specs: Sequence[InputSpec]
     meanings: tuple[_Spans, ...]
+    likelier: _Spans
     shared: Mapping[str, tuple[int, ...]]
 
     @property
@@ -263,7 +269,7 @@ class _Mask:
         if "padding" not in spec.name.lower() and not plain_name(spec.name).endswith(KEEPING_MASKS):
             sides.sort(key=lambda side: np.count_nonzero(side.blank))
         meanings = tuple(side for side in sides if side.all_excluded)
-        return cls(spec, samples.specs, meanings, by_name)
+        return cls(spec, samples.specs, meanings, sides[0], by_name)
 
     def axes(self, model: ir.Model) -> Iterator[dict[str, tuple[int, ...]]]:
         """Axes of inputs that are the mask's: by what the model calls them, and else all that are as long."""
@@ -285,7 +291,10 @@ class _Mask:
 
 def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans:
     """From the first to the last position that is kept, (samples, positions); all of a sample that has none."""
-    blank = ~kept.any(axis=1)
+    blank = np.asarray(~kept.any(axis=1))
+    if not kept.shape[1]:
+        none = np.zeros(len(kept), np.intp)
+        return _Spans(none, none, none, none, blank, keeps)
     kept = kept | blank[:, None]
     starts, length = kept.argmax(axis=1), kept.shape[1]
     stops, lengths = length - kept[:, ::-1].argmax(axis=1), np.full(len(kept), length)
@@ -293,8 +302,9 @@ def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans:
 
 
 def _joined(parts: Sequence[_Spans]) -> _Spans:
-    sides = zip(*((part.starts, part.stops, part.lengths, part.counts, part.blank) for part in parts), strict=True)
-    return _Spans(*map(np.concatenate, sides), parts[0].keeps)
+    sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in parts), strict=True)
+    starts, stops, lengths, counts = map(np.concatenate, sides)
+    return _Spans(starts, stops, lengths, counts, np.concatenate([part.blank for part in parts]), parts[0].keeps)
 
 
 def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping[str, Sequence[int]]) -> float:
@@ -367,8 +377,8 @@ def _blank(name: str, samples: Samples, spans: _Spans) -> tuple[Message, ...]:
         return ()
     first = samples.first_of(np.flatnonzero(spans.blank))
     text = (
-        f"{name!r} excludes every position of {count:,} of {counted(samples.count, 'input')} (the first is {first}): "
-        "these are run as they are; a model need make no sense of them: leave them out of the data"
+        f"{name!r} leaves no position of {count:,} of {counted(samples.count, 'input')} (the first is {first}): these "
+        "are run as they are, and a model need make no sense of them; leave them out of the data"
     )
     return (Message(text, "padding-only", input=name, inputs=count, samples=samples.count, first=first),)
 
