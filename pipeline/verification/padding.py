@@ -78,7 +78,7 @@ class _Spans:
     def of(self, places: Ints) -> _Spans:
         """Those of some samples."""
         starts, stops, lengths, counts = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
-        return _Spans(starts, stops, lengths, counts, self.blank[places], self.keeps)
+        return _Spans(starts, stops, lengths, counts, blank=self.blank[places], keeps=self.keeps)
 
     def cut(self, samples: Samples, axes: Mapping[str, Sequence[int]]) -> Samples:
         """The samples without what is excluded."""
@@ -294,17 +294,18 @@ def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans:
     blank = np.asarray(~kept.any(axis=1))
     if not kept.shape[1]:
         none = np.zeros(len(kept), np.intp)
-        return _Spans(none, none, none, none, blank, keeps)
+        return _Spans(none, none, none, none, blank=blank, keeps=keeps)
     kept = kept | blank[:, None]
     starts, length = kept.argmax(axis=1), kept.shape[1]
     stops, lengths = length - kept[:, ::-1].argmax(axis=1), np.full(len(kept), length)
-    return _Spans(starts, stops, lengths, np.count_nonzero(kept, axis=1), blank, keeps)
+    return _Spans(starts, stops, lengths, np.count_nonzero(kept, axis=1), blank=blank, keeps=keeps)
 
 
 def _joined(parts: Sequence[_Spans]) -> _Spans:
     sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in parts), strict=True)
     starts, stops, lengths, counts = map(np.concatenate, sides)
-    return _Spans(starts, stops, lengths, counts, np.concatenate([part.blank for part in parts]), parts[0].keeps)
+    blank = np.concatenate([part.blank for part in parts])
+    return _Spans(starts, stops, lengths, counts, blank=blank, keeps=parts[0].keeps)
 
 
 def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping[str, Sequence[int]]) -> float:

@@ -157,7 +157,7 @@ def _check_against_guessing(
     for batch in ticking(batches_of(samples), ticks, samples.batch_count):
         outputs = dense.run(batch.feed)
         reading.add(outputs, batch)
-        vocabulary = outputs[vocabulary_output(outputs, batch)].shape[2]
+        vocabulary = outputs[vocabulary_output(outputs, batch) or ""].shape[2]  # read, so that there is one
     perplexity, _ = measure.figures(reading, reading)
     if not perplexity > 1.001 * vocabulary:  # guesses are not rounded alike
         return ()
