@@ -41,10 +41,11 @@ LEGEND = (
     "perplexity on the test split's sentences for the language model. Calibrated on 1,024 training sentences without "
     "labels, or on 2,000 (rows at 0.8), each a feed of its own, but for rows with `(padded)`, whose embeddings must "
     "have the same error within 2 %; goals are guided by 1,500 training pairs. Embedding error: of the test split's, "
-    "relative to the dense ones. SparseGPT and rounding to the nearest treat the language model as published; their "
-    "files are not packed. "
-    "Latency: compressed over dense, 32 tokens, one thread, in turn in one process, with the 95 % interval; seconds on "
-    "a machine that other programs used, too."
+    "relative to the dense ones. Latency: compressed over dense, 32 tokens, one thread, in turn in one process, with "
+    "the 95 % interval; seconds on a machine that other programs used, too."
+)
+OF_LANGUAGE_PEERS = (
+    "SparseGPT and rounding to the nearest treat the language model as published; their files are not packed."
 )
 
 
@@ -177,7 +178,8 @@ def _render(folder: Path, rows: dict[str, Row]) -> None:
     head = (
         "# Transformers\n\nThis page shows what compression costs and gains on sentence encoders and a language model."
     )
-    write(folder / "transformer.md", "\n\n".join([head, LEGEND, table(TITLES, lines)]) + "\n")
+    legend = f"{LEGEND} {OF_LANGUAGE_PEERS}" if rows.keys() & LANGUAGE_PEERS.keys() else LEGEND
+    write(folder / "transformer.md", "\n\n".join([head, legend, table(TITLES, lines)]) + "\n")
 
 
 def _line(name: str, rows: dict[str, Row], case: Case | None) -> list[str]:

@@ -31,7 +31,8 @@ A yes is for the operator in general; single nodes can still be refused, for a r
 that contains an operator without any yes can be compressed all the same: only what depends on that operator stays as
 it is.
 
-Operators that ONNX Runtime's optimiser has fused around weights are taken apart first, and their parts count. Of
+Operators that ONNX Runtime's optimiser has fused around weights are taken apart first, and their parts count; the
+report names the attribute or input that keeps one from it, such as `do_rotary`. Of
 com.microsoft these are
 {textwrap.fill(", ".join(FUSED_OPERATORS), 120)}.
 

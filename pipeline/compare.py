@@ -7,6 +7,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
+import numpy as np
+
 from netsurgeon.pipeline.calibration import examine_values
 from netsurgeon.pipeline.data import DataSource, Samples
 from netsurgeon.pipeline.error_bound import Bound, measure_bound
@@ -26,13 +28,14 @@ from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import DataOptions, Options, OptionValues, RuntimeOptions, takes_options
 from netsurgeon.pipeline.profiling import Profile, left_to_the_cpu, profile
 from netsurgeon.pipeline.progress import Progress, ProgressLike, following, ticking
-from netsurgeon.pipeline.report import comparison_rows, few_inputs, plot_frontiers
+from netsurgeon.pipeline.report import comparison_rows, few_inputs, not_finite, plot_frontiers, unmeasured
 from netsurgeon.pipeline.result import Overview, Result
 from netsurgeon.pipeline.runtime import Feed, attribute_to_inputs
 from netsurgeon.pipeline.side_by_side import Run, figures, name_apart, render_runs
 from netsurgeon.pipeline.verification import (
     Judging,
     Validation,
+    check_dense,
     choose_measure,
     examine_dense_model,
     open_by_options,
@@ -156,7 +159,7 @@ def compare(
 
     Raises:
         InputError: a model or the data cannot be used, the models do not take and give the same values, or the
-            reference's answers are no better than chance by the labels.
+            reference's answers are no better than chance by the labels, or its figure is NaN.
         CheckFailedError: the other model's outputs are not finite where the reference's are, or it cannot run.
     """
     return compare_all(model, [other], data, progress, **options).comparisons[0]
@@ -182,7 +185,7 @@ def compare_all(
 
     Raises:
         InputError: no other model is given, a model or the data cannot be used, the models do not take and give the
-            same values, or the reference's answers are no better than chance by the labels.
+            same values, or the reference's answers are no better than chance by the labels, or its figure is NaN.
         CheckFailedError: another model's outputs are not finite where the reference's are, or it cannot run.
     """
     if not others:
@@ -259,12 +262,16 @@ class _Reference:
                 seed=self.settings.seed,
                 ticks=functools.partial(self.progress, "comparing"),
             )
+        figure = validation.dense.metric
+        if figure is not None and np.isnan(figure):
+            check_dense(validation.scale.title, figure)
+        of_figures = (message for warnings in (few_inputs, unmeasured, not_finite) for message in warnings(validation))
         first_facts, second_facts = (model_facts(source.given, source.path) for source in (self.model, second))
         return Comparison(
             dense=first_facts,
             compressed=second_facts,
             validation=withhold_promise(validation, self.examined),
-            warnings=(*self.examined, *self.values, *self.judging.warnings, *few_inputs(validation)),
+            warnings=(*self.examined, *self.values, *self.judging.warnings, *of_figures),
             notes=(*self.samples.notes, *self.judging.notes),
             bound=self._bound(second, feed),
             on_the_cpu=left_to_the_cpu(second.original, feed, runtime),

@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = {
     "outputs-unmeasured": "Outputs are empty for all inputs of the final measurement, so they are not compared.",
     "padding-kept": "Positions that a mask excludes change the outputs, so they count like all others.",
     "padding-left-out": "Positions that a mask excludes are fed, but enter no statistic, no range and no measure.",
+    "padding-only": "An input has no position that its mask keeps, and is run as it is.",
     "padding-taken-off": "Positions that a mask excludes, such as padding, were taken off before anything was run.",
     "promise-few-inputs": "Too few inputs were held out for a limit on how much most others change.",
     "promise-halves": "Each half of the inputs was measured with its own model, so no limit for other inputs follows.",
@@ -79,6 +80,7 @@ CODES: Mapping[str, str] = {
     "unread-units-stay": "Units that nothing reads any more could not be removed.",
     "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
     "zeros-in-vain": "Weights were removed, but in this form zeros take as many bytes and as much time as others.",
+    "worse-than-chance": "The dense model's perplexity is worse than that of guessing, so that it says little.",
 }
 """Every code and what it means; docs/messages.md is made from it. A code that was released keeps its meaning."""
 

@@ -36,6 +36,13 @@ def error(weight: np.ndarray, other: np.ndarray, x: np.ndarray) -> float:
     return float(np.sum(np.square(x @ (weight - other).T)))
 
 
+def test_the_page_speaks_of_published_methods_where_it_has_their_rows(tmp_path: Path) -> None:
+    row = {"status": "failed", "error": "not enough memory"}
+    for name, is_told in (("language --sparsity 0.5", False), ("language SparseGPT at 0.5", True)):
+        transformer._render(tmp_path, {name: row})
+        assert ("SparseGPT and rounding" in (tmp_path / "transformer.md").read_text()) == is_told
+
+
 def test_sparsegpt_on_uncorrelated_inputs_is_magnitude_pruning() -> None:
     weight = np.random.default_rng(1).standard_normal((8, 16))
     pruned = _language_peers.sparsegpt(weight, np.eye(16), 0.5)

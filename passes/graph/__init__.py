@@ -1,6 +1,7 @@
 """Nodes, edits and traits of operators: what every other pass stands on."""
 
 from netsurgeon.passes.graph.edits import Edit, GatherBefore, Override, SetAttribute, SetConstant
+from netsurgeon.passes.graph.fused_operators import ACTIVATIONS, constants_read, why_fused
 from netsurgeon.passes.graph.helper_process import HelperDiedError, HelperError, HelperProcess
 from netsurgeon.passes.graph.native import (
     NativeCrashError,
@@ -37,6 +38,7 @@ from netsurgeon.passes.graph.operator_traits import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "FEWEST_SHARED",
     "FLOATS",
     "KNOWN_DOMAINS",
@@ -56,6 +58,7 @@ __all__ = [
     "bodies",
     "canonical_domain",
     "compute_constants",
+    "constants_read",
     "convert_version",
     "find_traits",
     "graph_of",
@@ -72,4 +75,5 @@ __all__ = [
     "tensor",
     "traits_of",
     "unused_name",
+    "why_fused",
 ]

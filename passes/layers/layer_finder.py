@@ -12,12 +12,14 @@ from netsurgeon.passes.graph import (
     FEWEST_SHARED,
     FLOATS,
     bodies,
+    constants_read,
     is_constant,
     is_generated,
     label,
     present,
     tensor,
     traits_of,
+    why_fused,
 )
 from netsurgeon.passes.layers.geometry import Geometry
 from netsurgeon.passes.layers.layer import Layer
@@ -140,10 +142,20 @@ def _view(node: ir.Node) -> Layer | str | None:
         return f"its weight is integers ({_QUANTISED[node.op_type]}), which are left as they are"
     size = _weights_of(node)
     if node.domain:
-        return f"operator {node.domain}.{node.op_type} is not known" if size else None
+        return _why_left(node) if size else None
     if node.op_type in _DECLINED_OPERATORS and size:
         return _DECLINED_OPERATORS[node.op_type]
     return f"the constant of {node.op_type} is not a layer's weight" if size >= 1024 else None
+
+
+def _why_left(node: ir.Node) -> str:
+    """Why a node of another domain with constants is left alone: what is in the way, or that nobody knows it."""
+    problem, tables = why_fused(node), constants_read(node)
+    if problem is not None:
+        return problem
+    if tables:
+        return f"what it reads as {' and '.join(tables)} is no layer's weight"
+    return f"operator {node.domain}.{node.op_type} is not known"
 
 
 def _quantised(value: ir.Value | None) -> ir.TensorProtocol | None:

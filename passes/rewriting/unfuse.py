@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnx_ir import tape
 
 from netsurgeon.passes.graph import (
+    ACTIVATIONS,
     MICROSOFT,
     graph_of,
     is_constant,
@@ -24,6 +25,7 @@ from netsurgeon.passes.graph import (
     present,
     tensor,
     unused_name,
+    why_fused,
 )
 
 QUERY_KEY_VALUE = ("query", "key", "value")
@@ -43,7 +45,8 @@ class UnfuseWeights(ir.passes.InPlacePass):
         """Rewrite in place; the product of a node that is taken apart has its name."""
         modified, sliced = False, Sliced()
         for node in list(model.graph.all_nodes()):
-            unfuse = _FUSED.get(node.op_type) if node.domain == MICROSOFT else None
+            is_fused = node.domain == MICROSOFT and why_fused(node) is None
+            unfuse = _FUSED.get(node.op_type) if is_fused else None
             parts = _Parts(node, model.graph, sliced)
             outputs = None if unfuse is None else unfuse(parts)
             if outputs is not None:
@@ -153,14 +156,10 @@ Unfuse = Callable[[_Parts], Sequence[ir.Value | None] | None]
 
 
 # ------------------------------------------------------------------------------------------------ attention
-def _attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
+def _attention(parts: _Parts) -> Sequence[ir.Value | None]:
     """``Attention(x, [Wq Wk Wv], b)`` is MultiHeadAttention of x Wq + bq, x Wk + bk and x Wv + bv."""
-    weight, bias, mask, past = parts.constant(1), parts.constant(2), parts.input(3), parts.input(4)
-    own = ("do_rotary", "past_present_share_buffer")
-    is_known = weight is not None and (bias is not None or parts.input(2) is None) and not any(map(parts.integer, own))
-    if not is_known or weight is None or _rank(mask) == 4 or not _is_for_attention_alone(parts.input(1)):
-        return None
-    sizes = parts.node.attributes.get_ints("qkv_hidden_sizes", (weight.shape[1] // 3,) * 3)
+    weight, bias, mask, past = tensor(present(parts.input(1))), parts.constant(2), parts.input(3), parts.input(4)
+    sizes = parts.node.attributes.get_ints("qkv_hidden_sizes", (int(weight.shape.numpy()[1]) // 3,) * 3)
     ends = np.cumsum([0, *sizes])
     projected = []
     for name, start, end in zip(QUERY_KEY_VALUE, ends, ends[1:], strict=False):
@@ -179,14 +178,8 @@ def _attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
     )
     if not parts.is_used(1):
         return outputs
-    present = [parts.with_axes("Unsqueeze", value, 0) for value in outputs[1:]]
-    return outputs[0], parts.op("Concat", *present, axis=0)
-
-
-def _is_for_attention_alone(weight: ir.Value | None) -> bool:
-    """Whether nobody takes a weight as a whole, so that its parts take its place."""
-    uses = [] if weight is None else weight.uses()
-    return all(use.node.op_type == "Attention" and use.node.domain == MICROSOFT and use.idx == 1 for use in uses)
+    cache = [parts.with_axes("Unsqueeze", value, 0) for value in outputs[1:]]
+    return outputs[0], parts.op("Concat", *cache, axis=0)
 
 
 def _multi_head_attention(parts: _Parts) -> Sequence[ir.Value | None] | None:
@@ -280,16 +273,12 @@ def _skip_norm(bias: int) -> Unfuse:
 
 
 # ------------------------------------------------------------------------------------------------ products
-def _fused_matmul(parts: _Parts) -> Sequence[ir.Value] | None:
+def _fused_matmul(parts: _Parts) -> Sequence[ir.Value]:
     """``alpha · op(A) op(B)``."""
-    if parts.integer("transBatchA") or parts.integer("transBatchB"):
-        return None
     operands = []
     for index, name in enumerate(("transA", "transB")):
         value, array = parts.input(index), parts.constant(index)
         rank = array.ndim if array is not None else _rank(value)
-        if parts.integer(name) and rank is None:
-            return None
         if parts.integer(name) and rank is not None and rank > 1:
             value = parts.op("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
         operands.append(value)
@@ -299,48 +288,34 @@ def _fused_matmul(parts: _Parts) -> Sequence[ir.Value] | None:
     return [product if alpha == 1.0 else parts.op("Mul", product, parts.new(np.array(alpha, dtype), "alpha"))]
 
 
-def _fused_gemm(parts: _Parts) -> Sequence[ir.Value] | None:
+def _fused_gemm(parts: _Parts) -> Sequence[ir.Value]:
     """A Gemm and its activation."""
-    kind = parts.node.attributes.get_string("activation", "")
-    names = _ACTIVATIONS.get(kind)
-    if names is None:
-        return None
-    numbers = parts.attributes(*(f"activation_{name}" for name in names))
+    kind = parts.node.attributes.get_string("activation")
+    numbers = parts.attributes(*(f"activation_{name}" for name in ACTIVATIONS[kind]))
     kept = parts.attributes("alpha", "beta", "transA", "transB")
     product = parts.op("Gemm", *parts.node.inputs, name=parts.name, **kept)
     return [parts.op(kind, product, **{name.removeprefix("activation_"): value for name, value in numbers.items()})]
 
 
-def _fused_conv(parts: _Parts) -> Sequence[ir.Value] | None:
+def _fused_conv(parts: _Parts) -> Sequence[ir.Value]:
     """A Conv, what is added to it, and its activation."""
-    kind = parts.node.attributes.get_string("activation", "")
+    kind = parts.node.attributes.get_string("activation")
     numbers = parts.node.attributes.get_floats("activation_params", ())
-    names = _ACTIVATIONS.get(kind)
-    if names is None or len(numbers) not in (0, len(names)):
-        return None
     kept = parts.attributes(*_CONV_ATTRIBUTES)
     result = parts.op("Conv", *parts.node.inputs[:3], name=parts.name, **kept)
     if parts.input(3) is not None:
         result = parts.op("Add", result, parts.input(3))
-    settings: dict[str, Any] = dict(zip(names, numbers, strict=False))
+    settings: dict[str, Any] = dict(zip(ACTIVATIONS[kind], numbers, strict=False))
     return [parts.op(kind, result, **settings)]
 
 
 _CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-_ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("Relu", "Sigmoid", "Tanh"), ()),
-    "LeakyRelu": ("alpha",),
-    "HardSigmoid": ("alpha", "beta"),
-}
-"""Activations that are fused, and their numbers."""
 
 
 # ------------------------------------------------------------------------------------------------ embeddings
-def _embed_layer_normalization(parts: _Parts) -> Sequence[ir.Value | None] | None:
+def _embed_layer_normalization(parts: _Parts) -> Sequence[ir.Value | None]:
     """Rows of two or three tables, their sum, and its norm."""
-    words, segments, mask = parts.input(0), parts.input(1), parts.input(7)
-    if words is None or (parts.is_used(1) and (mask is None or parts.integer("mask_index_type"))):
-        return None
+    words, segments, mask = present(parts.input(0)), parts.input(1), parts.input(7)
     total = _rows(parts, "word", 2, words)
     total = parts.op("Add", total, _places(parts, words))
     if segments is not None:

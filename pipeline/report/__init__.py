@@ -27,7 +27,7 @@ from netsurgeon.pipeline.report.sentences.integers import (
 from netsurgeon.pipeline.report.sentences.promise import COMPARED_INPUTS, promise_summary
 from netsurgeon.pipeline.report.spots import Frontier, find_frontier, scores, times
 from netsurgeon.pipeline.report.tracking import Tracker
-from netsurgeon.pipeline.report.user_warnings import few_inputs
+from netsurgeon.pipeline.report.user_warnings import few_inputs, not_finite, unmeasured
 
 __all__ = [
     "BOUND_OF_PRUNING",
@@ -54,6 +54,7 @@ __all__ = [
     "integer_summary",
     "invocation",
     "is_page",
+    "not_finite",
     "page_template",
     "plot_frontiers",
     "promise_summary",
@@ -62,4 +63,5 @@ __all__ = [
     "scores",
     "stay_summary",
     "times",
+    "unmeasured",
 ]

@@ -21,6 +21,9 @@ from netsurgeon.pipeline.tables import TableFacts
 from netsurgeon.pipeline.trimming import TrimFacts
 from netsurgeon.pipeline.verification import Validation
 
+DOUBTS = ("answers-alike", "worse-than-chance")
+"""Codes of warnings that all figures are to be read with."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerFacts:
@@ -136,9 +139,14 @@ class ReportRecord:
         return self.dense.bytes / self.compressed.bytes
 
     @property
+    def table_loss_title(self) -> str:
+        """What it is that a table's loss is a share of: a goal's measure has another one than the outputs' energy."""
+        return "outputs lose" if self.search is None else "goal's measure loses"
+
+    @property
     def doubts(self) -> tuple[Message, ...]:
         """Warnings that every figure has to be read with, and that therefore stand before them all."""
-        return tuple(warning for warning in self.warnings if warning.code == "answers-alike")
+        return tuple(warning for warning in self.warnings if warning.code in DOUBTS)
 
     @property
     def headline(self) -> str:

@@ -32,13 +32,16 @@ def not_finite(validation: Validation) -> Iterator[Message]:
     """Outputs of the dense model that overflow for some inputs: with other weights, they do for other inputs."""
     for output in validation.outputs:
         if 0 < output.not_finite < validation.samples:
+            first = f" (the first is {output.first_not_finite})" if output.first_not_finite else ""
             yield Message(
                 f"the dense model's output {output.output!r} is NaN or infinite for {output.not_finite} of "
-                f"{validation.samples} inputs of the final measurement: the compressed model's may be so for others; "
-                "look for weights or inputs that are too large",
+                f"{validation.samples} inputs{first}: there it is left out of what is compared, and for others the "
+                "compressed model's may be so, too; look for inputs that are empty, or inputs or weights that are too "
+                "large",
                 "outputs-not-finite",
                 output=output.output,
                 inputs=output.not_finite,
+                first=output.first_not_finite,
                 samples=validation.samples,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ SHARED = ("MatMul", "Gemm", "Gather")
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all initializers of a model's graph."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
+    """Bytes of all initializers of a model's graph and of its bodies."""
+    tensors = (value.const_value for graph in model.graphs() for value in graph.initializers.values())
     return sum(int(tensor.nbytes) for tensor in tensors if tensor is not None)
 
 
@@ -41,9 +42,17 @@ def has_large_data(path: Path) -> bool:
         proto = onnx.load(path, load_external_data=False)
     except Exception:  # ONNX Runtime will say what is wrong
         return False
-    beside = (tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL)
+    beside = (tensor for tensor in _initializers(proto.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL)
     sizes = (math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize for tensor in beside)
     return bool(sum(sizes) > IN_MEMORY_LIMIT)
+
+
+def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Those of a graph and of its bodies."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        for body in (attribute.g, *attribute.graphs):
+            yield from _initializers(body)
 
 
 def without_shared_weights(model: ir.Model) -> tuple[ir.Model, Feed]:

@@ -44,7 +44,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_layers(report))
     if len(report.layers) > LISTED:
         console.print(f"… and {len(report.layers) - LISTED} smaller, listed in the report")
-    _print_tables(report.tables, console)
+    _print_tables(report.tables, report.table_loss_title, console)
     _print_declined([(d.operator, d.node, d.reason) for d in report.declined], console)
     if report.trim is not None:
         _print_trim(report.trim, str(report.options["save"]), console)
@@ -255,12 +255,12 @@ def _layers(report: Report) -> Table:
     return table
 
 
-def _print_tables(tables: Sequence[TableFacts], console: Console) -> None:
+def _print_tables(tables: Sequence[TableFacts], lose: str, console: Console) -> None:
     if not tables:
         return
     table = Table(title="tables that rows are looked up in", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("table", overflow="fold")
-    for name in ("rows x columns", "rows seen", "outputs lose", "stored as", "bytes"):
+    for name in ("rows x columns", "rows seen", lose, "stored as", "bytes"):
         table.add_column(name, justify="left" if name == "stored as" else "right", no_wrap=name != "stored as")
     for facts in tables[:LISTED]:
         loss = "" if facts.loss is None else f"{facts.loss:.2g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +26,7 @@ class Fidelity:
         snr_db: signal-to-noise ratio in decibels; infinite for equal outputs.
         alike: most samples to which the dense model gives one and the same output: they say little.
         not_finite: samples for which the dense model gives NaN or an infinite number, which no error is measured of.
+        first_not_finite: the first of them in the data, in words; None where there is none.
     """
 
     output: str
@@ -33,6 +34,7 @@ class Fidelity:
     snr_db: float
     alike: int
     not_finite: int
+    first_not_finite: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class OutputComparison:
         self._error = self._energy = 0.0
         self._squares: list[npt.NDArray[np.float64] | None] = []
         self._has_floats = False
-        self._not_finite = 0
+        self._samples, self._not_finite = 0, list[int]()
         self._repeats: collections.Counter[int] = collections.Counter()
         self._entries: collections.Counter[str] = collections.Counter()
         self._equal: collections.Counter[str] = collections.Counter()
@@ -92,10 +94,15 @@ class OutputComparison:
         self._squares.append(_squares_by_input(dense, compressed, samples))
         if self._has_floats:
             self._repeats.update(map(hash, _by_sample(dense, samples)))
-            self._not_finite += _count_not_finite(dense, samples)
+            self._not_finite += [self._samples + row for row in _not_finite_rows(dense, samples)]
+        self._samples += samples
 
-    def fidelity(self) -> Fidelity | None:
-        """The error; None where the output has no floating-point numbers."""
+    def fidelity(self, first_of: Callable[[Sequence[int]], str] | None = None) -> Fidelity | None:
+        """The error; None where the output has no floating-point numbers.
+
+        Args:
+            first_of: gives, of places among all samples, the first in the data, in words; None = nobody can tell.
+        """
         if not self._has_floats:
             return None
         alike = max(self._repeats.values())
@@ -105,7 +112,8 @@ class OutputComparison:
             relative_error=relative,
             snr_db=decibels,
             alike=alike,
-            not_finite=self._not_finite,
+            not_finite=len(self._not_finite),
+            first_not_finite=first_of(self._not_finite) if self._not_finite and first_of else None,
         )
 
     def changes(self, count: int) -> tuple[float, npt.NDArray[np.float64]] | None:
@@ -205,12 +213,12 @@ def _squares_by_input(dense: Any, compressed: Any, samples: int) -> npt.NDArray[
     return np.asarray((difference**2).reshape(samples, -1).sum(axis=1))
 
 
-def _count_not_finite(value: Any, samples: int) -> int:
-    """Samples with an entry that is NaN or infinite; at most one where axis 0 does not tell samples apart."""
+def _not_finite_rows(value: Any, samples: int) -> list[int]:
+    """Samples with an entry that is NaN or infinite; at most the first where axis 0 does not tell samples apart."""
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
-        return 0
+        return []
     rows = value.reshape(samples if value.shape[:1] == (samples,) else 1, -1)
-    return int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
+    return [int(row) for row in np.flatnonzero(~np.isfinite(rows).all(axis=1))]
 
 
 def _kind(array: npt.NDArray[Any]) -> str:

@@ -1,10 +1,10 @@
 """Positions that a mask excludes, such as padding behind a sentence: they are taken off before anything is run.
 
 A mask is an input (batch, length) of zeros and ones, known by its name, by what it does in the graph, or named by the
-user. What it excludes may go
-only where that changes nothing: samples are run with and without, and the outputs must be the same wherever both have
-them. Where a model takes no shorter inputs its operators tell which rows of its values are padding, and these count
-nowhere; it is padding if the outputs stay the same whatever is fed there.
+user. What it excludes may go only where that changes nothing: samples are run with and without, and the outputs must be
+the same wherever both have them. A sample that is excluded wholly, such as a blank sentence, is run as it is. Where a
+model takes no shorter inputs its operators tell which rows of its values are padding, and these count nowhere; it is
+padding if the outputs stay the same whatever is fed there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.model_files import LoadedModel
 from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.runtime import Runtime, Session, observe
+from netsurgeon.pipeline.verification.measures.vectors import KEEPING_MASKS
 
 NO_MASK = "none"
 """In place of a name: no input is a mask."""
@@ -53,6 +54,7 @@ class _Spans:
         stops: behind the last one, (samples,).
         lengths: positions with those that are excluded, (samples,).
         counts: positions that are not excluded, (samples,), which may have holes between start and stop.
+        blank: samples that are excluded wholly, (samples,): they are left as they are, with all of their positions.
         keeps: what the mask holds where it does not exclude.
     """
 
@@ -60,6 +62,7 @@ class _Spans:
     stops: Ints
     lengths: Ints
     counts: Ints
+    blank: npt.NDArray[np.bool_]
     keeps: int
 
     @property
@@ -75,7 +78,7 @@ class _Spans:
     def of(self, places: Ints) -> _Spans:
         """Those of some samples."""
         starts, stops, lengths, counts = (side[places] for side in (self.starts, self.stops, self.lengths, self.counts))
-        return _Spans(starts, stops, lengths, counts, self.keeps)
+        return _Spans(starts, stops, lengths, counts, blank=self.blank[places], keeps=self.keeps)
 
     def cut(self, samples: Samples, axes: Mapping[str, Sequence[int]]) -> Samples:
         """The samples without what is excluded."""
@@ -103,6 +106,8 @@ def without_padding(
             raise InputError(f"the input {spec.name!r} is not a mask: expected (batch, length) of zeros and ones")
         if read is not None and read.meanings and samples.batched:
             samples = _without(source, session, samples, read, runtime, insists=mask is not None)
+        elif read is not None:
+            samples.warnings += _blank(spec.name, samples, read.likelier)
     return samples
 
 
@@ -142,6 +147,7 @@ def _without(
             if differences[-1] <= SAME:
                 shorter = spans.cut(samples, axes)
                 shorter.notes += (_taken_off(mask.spec.name, spans),)
+                shorter.warnings += _blank(mask.spec.name, samples, spans)
                 if spans.excluded == spans.all_excluded:
                     return shorter
                 holes = dataclasses.replace(mask, meanings=(spans,))
@@ -175,25 +181,32 @@ def _uncounted(
     except CheckFailedError:  # which the run itself will report
         return None
     axes = position_axes(source.model.graph, observation, inputs)
-    for spans in mask.meanings:
-        positions = PositionMask(mask.spec.name, spans.keeps, axes)
-        change = _change_elsewhere(session, samples, positions, inputs)
-        if insists or change <= SAME:
-            result = samples.counting(dataclasses.replace(positions, is_proven=change <= ROUNDING))
-            layers = [layer.input_name in axes for layer in find_layers(source.model.graph)[0]]
-            result.notes += (_left_out(mask.spec.name, spans, sum(layers), len(layers)),)
-            return result
-    return None
+    sides = [(spans, PositionMask(mask.spec.name, spans.keeps, axes)) for spans in mask.meanings]
+    changes = [_change_elsewhere(session, samples, positions, inputs) for _, positions in sides]
+    chosen = next((at for at, change in enumerate(changes) if change <= SAME), 0 if insists else None)
+    if chosen is None:
+        return None
+    spans, positions = sides[chosen]
+    # what is fed for a sample that is excluded wholly may have a say
+    is_proven = changes[chosen] <= ROUNDING and not spans.blank.any()
+    result = samples.counting(dataclasses.replace(positions, is_proven=is_proven))
+    layers = [layer.input_name in axes for layer in find_layers(source.model.graph)[0]]
+    result.notes += (_left_out(mask.spec.name, spans, sum(layers), len(layers)),)
+    result.warnings += _blank(mask.spec.name, samples, spans)
+    return result
 
 
 def _change_elsewhere(session: Session, samples: Samples, mask: PositionMask, inputs: Collection[str]) -> float:
     """By how much outputs change, relative to their scale, where other values are fed at positions that do not count.
 
-    Infinite where no feed shows it.
+    Samples of which none counts keep theirs. Infinite where no feed shows it.
     """
     worst, is_shown = 0.0, False
     for feed in itertools.islice(samples.batches(), CHANGED):
         kept = mask.kept(feed)
+        if not kept.shape[1]:
+            continue
+        kept = kept | ~kept.any(axis=1, keepdims=True)
         last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
         changed = dict(feed)
         for name in inputs:
@@ -219,13 +232,15 @@ class _Mask:
         spec: of the mask.
         specs: of all inputs.
         meanings: what is left where ones are kept and where zeros are, the likelier one first; only those that exclude
-            something, and leave something of each sample.
+            something.
+        likelier: the meaning that the mask's name tells, or else the one that excludes fewer samples wholly.
         shared: axes of inputs, by name, that are as long as the mask in every feed.
     """
 
     spec: InputSpec
     specs: Sequence[InputSpec]
     meanings: tuple[_Spans, ...]
+    likelier: _Spans
     shared: Mapping[str, tuple[int, ...]]
 
     @property
@@ -236,7 +251,7 @@ class _Mask:
     @classmethod
     def read(cls, samples: Samples, spec: InputSpec) -> _Mask | None:
         """None where the values are no zeros and ones, or there are no two axes."""
-        parts: list[tuple[_Spans | None, ...]] = []
+        parts: list[tuple[_Spans, ...]] = []
         shared = {(other.name, at) for other in samples.specs for at in range(1, len(other.shape or ()))}
         for feed in samples.batches():
             values = feed[spec.name]
@@ -251,8 +266,10 @@ class _Mask:
         by_name: dict[str, tuple[int, ...]] = {}
         for name, at in sorted(shared):
             by_name[name] = (*by_name.get(name, ()), at)
-        meanings = tuple(side for side in sides if side is not None and side.all_excluded)
-        return cls(spec, samples.specs, meanings, by_name)
+        if "padding" not in spec.name.lower() and not plain_name(spec.name).endswith(KEEPING_MASKS):
+            sides.sort(key=lambda side: np.count_nonzero(side.blank))
+        meanings = tuple(side for side in sides if side.all_excluded)
+        return cls(spec, samples.specs, meanings, sides[0], by_name)
 
     def axes(self, model: ir.Model) -> Iterator[dict[str, tuple[int, ...]]]:
         """Axes of inputs that are the mask's: by what the model calls them, and else all that are as long."""
@@ -272,22 +289,23 @@ class _Mask:
             yield {name: axes for name, axes in free.items() if axes}
 
 
-def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans | None:
-    """From the first to the last position that is kept, (samples, positions); None where a sample has none."""
-    if not kept.any(axis=1).all():
-        return None
+def _spans(kept: npt.NDArray[np.bool_], keeps: int) -> _Spans:
+    """From the first to the last position that is kept, (samples, positions); all of a sample that has none."""
+    blank = np.asarray(~kept.any(axis=1))
+    if not kept.shape[1]:
+        none = np.zeros(len(kept), np.intp)
+        return _Spans(none, none, none, none, blank=blank, keeps=keeps)
+    kept = kept | blank[:, None]
     starts, length = kept.argmax(axis=1), kept.shape[1]
     stops, lengths = length - kept[:, ::-1].argmax(axis=1), np.full(len(kept), length)
-    return _Spans(starts, stops, lengths, np.count_nonzero(kept, axis=1), keeps)
+    return _Spans(starts, stops, lengths, np.count_nonzero(kept, axis=1), blank=blank, keeps=keeps)
 
 
-def _joined(parts: Sequence[_Spans | None]) -> _Spans | None:
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in known), strict=True)
+def _joined(parts: Sequence[_Spans]) -> _Spans:
+    sides = zip(*((part.starts, part.stops, part.lengths, part.counts) for part in parts), strict=True)
     starts, stops, lengths, counts = map(np.concatenate, sides)
-    return _Spans(starts, stops, lengths, counts, known[0].keeps)
+    blank = np.concatenate([part.blank for part in parts])
+    return _Spans(starts, stops, lengths, counts, blank=blank, keeps=parts[0].keeps)
 
 
 def _difference(session: Session, samples: Samples, spans: _Spans, axes: Mapping[str, Sequence[int]]) -> float:
@@ -351,6 +369,19 @@ def _left_out(name: str, spans: _Spans, known: int, layers: int) -> Message:
     )
     data = {"input": name, "positions": positions, "excluded": spans.all_excluded, "known": known, "layers": layers}
     return Message(text, "padding-left-out", data)
+
+
+def _blank(name: str, samples: Samples, spans: _Spans) -> tuple[Message, ...]:
+    """A warning where samples are excluded wholly."""
+    count = int(np.count_nonzero(spans.blank))
+    if not count:
+        return ()
+    first = samples.first_of(np.flatnonzero(spans.blank))
+    text = (
+        f"{name!r} leaves no position of {count:,} of {counted(samples.count, 'input')} (the first is {first}): these "
+        "are run as they are, and a model need make no sense of them; leave them out of the data"
+    )
+    return (Message(text, "padding-only", input=name, inputs=count, samples=samples.count, first=first),)
 
 
 def _kept(name: str, difference: float) -> Message:

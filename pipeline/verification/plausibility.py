@@ -9,11 +9,20 @@ import numpy as np
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.judging import Judging
-from netsurgeon.pipeline.verification.measures import F1, Answers, Measure, MeasureName, batches_of, class_scores
+from netsurgeon.pipeline.verification.measures import (
+    F1,
+    Answers,
+    Measure,
+    MeasureName,
+    batches_of,
+    class_scores,
+    vocabulary_output,
+)
 
 EXAMINED: tuple[MeasureName, ...] = ("top-1", "agreement", "f1", "cosine", "outputs")
 """Measures of answers, and of outputs beside the dense model's: a model that always answers the same may do well."""
@@ -21,7 +30,7 @@ EXAMINED: tuple[MeasureName, ...] = ("top-1", "agreement", "f1", "cosine", "outp
 MOST_EXAMINED = 1024
 """Inputs that are looked at, at most, unless the answers on all are needed anyway: a look before long work."""
 FEWEST_FOR_CHANCE = 32
-"""Labels below which nothing is said of chance."""
+"""Labels below which nothing is said of chance; of language models so many inputs tell, each of many tokens."""
 LEAST_FACTOR, LEAST_FACTOR_WITHOUT_LABELS = 1.0, 5.0
 """How many times the goal a model that always answered the same would have to lose. Without labels it is more, because
 answers that hardly vary are then the only sign of inputs that were not prepared as the model wants them."""
@@ -48,17 +57,19 @@ def examine_dense_model(
     Args:
         dense: the dense model.
         samples: the inputs that decide.
-        judging: how models are judged; of measures other than EXAMINED nothing is said.
+        judging: how models are judged; of measures other than EXAMINED and perplexity nothing is said.
         goals: what is wanted; None where nothing depends on the drop.
         most: inputs that are looked at.
         ticks: called for every batch.
 
     Returns:
-        A warning where the answers hardly vary and no goal depends on them.
+        A warning where the answers hardly vary, or tokens are better guessed, and no goal depends on them.
 
     Raises:
-        InputError: they hardly vary and a goal depends on them, or they are no better than chance.
+        InputError: a goal depends on such answers, or they are no better than chance.
     """
+    if judging.name == "perplexity":
+        return _check_against_guessing(dense, samples, judging, goals, ticks)
     if judging.name not in EXAMINED:
         return ()
     samples = samples.subset(most, np.random.default_rng(0))
@@ -130,6 +141,35 @@ def _answers(
         if 0.0 < energy < math.inf
     ]
     return None, max(float(np.mean(shares)), 0.0) if shares and count > 1 else math.nan
+
+
+def _check_against_guessing(
+    dense: Session, samples: Samples, judging: Judging, goals: Goals | None, ticks: Ticks
+) -> tuple[Message, ...]:
+    """A warning where the dense model's perplexity is above that of equal odds for all tokens, their number.
+
+    Raises:
+        InputError: it is, and a goal depends on it.
+    """
+    samples = samples.subset(FEWEST_FOR_CHANCE, np.random.default_rng(0))
+    measure, vocabulary = judging.measure(samples), 0
+    reading = measure.reading()
+    for batch in ticking(batches_of(samples), ticks, samples.batch_count):
+        outputs = dense.run(batch.feed)
+        reading.add(outputs, batch)
+        vocabulary = outputs[vocabulary_output(outputs, batch) or ""].shape[2]  # read, so that there is one
+    perplexity, _ = measure.figures(reading, reading)
+    if not perplexity > 1.001 * vocabulary:  # guesses are not rounded alike
+        return ()
+    what = (
+        f"the dense model's perplexity is {perplexity:.4g} on {counted(samples.count, 'input')}, and guessing would "
+        f"reach that of its vocabulary, {vocabulary:,}"
+    )
+    check = "check the tokenizer, the labels (the token that follows each position), and that it is a language model"
+    if goals is not None and goals.max_drop is not None:
+        raise InputError(f"{what}: to keep to {goals} would prove nothing; {check}")
+    text = f"{what}: what the compressed model's is says little; {check}"
+    return (Message(text, "worse-than-chance", perplexity=perplexity, vocabulary=vocabulary, samples=samples.count),)
 
 
 def _check_against_chance(answers: Answers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -303,11 +304,12 @@ def validate_folds(
     answers, has_labels = models.answers(), models.labels is not None
     scores = models.scores()
     comparisons, losses = models.comparisons, models.margin_losses
+    first_of = functools.partial(_first_of, [samples for _, samples in folds])
     count = sum(samples.count for _, samples in folds)
     return Validation(
         samples=count,
         held_out=held_out,
-        outputs=tuple(filter(None, (comparison.fidelity() for comparison in comparisons.values()))),
+        outputs=tuple(filter(None, (comparison.fidelity(first_of) for comparison in comparisons.values()))),
         agreements=tuple(entry for comparison in comparisons.values() for entry in comparison.agreements()),
         measure=measure.name,
         agreement=answers[1].agreement(answers[0]) if answers else None,
@@ -337,6 +339,17 @@ def _batches(folds: Sequence[tuple[Session, Samples]]) -> Iterator[tuple[Session
         has_classes = samples.classes is not None
         for batch in batches_of(samples):
             yield session, batch, batch.labels if has_classes else None
+
+
+def _first_of(parts: Sequence[Samples], places: Sequence[int]) -> str:
+    """The first in the data of places among the samples of all parts, of the first part that has any."""
+    start = 0
+    for samples in parts:
+        own = [place - start for place in places if start <= place < start + samples.count]
+        if own:
+            return samples.first_of(np.array(own))
+        start += samples.count
+    raise ValueError(f"{places[0]} is no place among {start} samples")
 
 
 def check_finite(dense: Session, compressed: Session, samples: Samples) -> None:

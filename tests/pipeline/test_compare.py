@@ -15,6 +15,7 @@ from netsurgeon.pipeline import compare as module
 from netsurgeon.pipeline.compare import compare, compare_all
 from netsurgeon.pipeline.compress import Compression, compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
+from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.profiling import profile
 from netsurgeon.pipeline.result import as_json
 from netsurgeon.pipeline.terminal.console import print_comparison, print_comparisons
@@ -63,6 +64,35 @@ def test_what_is_done_about_padding_is_said_as_compress_says_it(capsys: pytest.C
     print_comparisons(compare_all(model, [model, model], data), Console(width=400))
     assert capsys.readouterr().out.count(f"note: {told[0]}") == 2
     assert f"note: {told[0]}" in result.overview().sentences
+
+
+def test_a_blank_sentence_is_left_out_of_what_is_compared_and_named() -> None:
+    """The dense model's mean over no position is 0 / 0."""
+    model, data = encoder(), padded(sentences())
+    data["attention_mask"][[40, 60]] = 0
+    for result in (
+        compare(model, model, data, metric="cosine"),
+        compress(model, padded(sentences()), test=data, metric="cosine", sparsity=0.2).report,
+    ):
+        (warning,) = (warning for warning in result.warnings if warning.code == "outputs-not-finite")
+        assert "'embedding' is NaN or infinite for 2 of 100 inputs (the first is sample 40 of " in warning
+        assert warning.data["inputs"] == 2
+        assert result.validation.drop is not None
+        assert result.validation.drop.samples == 98
+
+
+@pytest.mark.parametrize("metric", ["spearman", lambda outputs, labels: float("nan")])
+def test_a_metric_that_is_nan_for_the_reference_is_refused(metric: Metric) -> None:
+    model, data = encoder(), padded(sentences())
+    labels = np.full(50, 0.5)  # of which none ranks above another
+    with pytest.raises(InputError, match="the metric gives NaN for the dense model on the inputs that decide"):
+        compare(model, model, {**data, "labels": labels}, metric=metric)
+
+
+def test_a_metric_that_is_nan_for_the_other_model_alone_is_told(small: tuple[Path, Compression]) -> None:
+    figures = iter((0.5, np.nan))
+    result = compare(DENSE, small[0], TEST, metric=lambda outputs, labels: next(figures))
+    assert [warning.data for warning in result.warnings if warning.code == "metric-nan"] == [{"model": "compressed"}]
 
 
 def test_labels_at_chance_are_refused(small: tuple[Path, Compression]) -> None:

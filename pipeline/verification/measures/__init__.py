@@ -1,6 +1,6 @@
 """By what models are judged: measures with their units, and what a sample of inputs says of each."""
 
-from netsurgeon.pipeline.verification.measures.base import Batch, Measure, Reading, batches_of, ends_of
+from netsurgeon.pipeline.verification.measures.base import Batch, Measure, Reading, batches_of, check_dense, ends_of
 from netsurgeon.pipeline.verification.measures.classes import F1, Top1, TopAgreement
 from netsurgeon.pipeline.verification.measures.confidence import (
     DropEstimate,
@@ -63,6 +63,7 @@ __all__ = [
     "TopAgreement",
     "batches_of",
     "check_classes",
+    "check_dense",
     "class_scores",
     "counted_positions",
     "embeddings",

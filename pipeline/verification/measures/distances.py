@@ -48,7 +48,10 @@ class _BesideDense(Measure):
 
 
 class Cosine(_BesideDense):
-    """Cosine of each input's embedding with the dense model's; of several embeddings the mean."""
+    """Cosine of each input's embedding with the dense model's; of several embeddings the mean.
+
+    Inputs to which the dense model itself gives no finite embedding, such as a mean over no position, are left out.
+    """
 
     name = "cosine"
 
@@ -62,16 +65,20 @@ class Cosine(_BesideDense):
 
     def _read(self, outputs: Outputs, batch: Batch, dense: Outputs | None = None) -> Array:
         assert dense is not None
-        sides = (embeddings(side, batch, self._names) for side in (dense, outputs))
-        similarities = [cosines(before, after) for before, after in zip(*sides, strict=True)]
-        if not similarities:
+        before, after = (list(embeddings(side, batch, self._names)) for side in (dense, outputs))
+        if not before:
             raise InputError(
                 "the metric cosine needs an embedding, and no output is a vector of numbers for each input"
             )
+        is_finite = np.all([np.isfinite(vectors).all(axis=1) for vectors in before], axis=0)
+        pairs = zip(before, after, strict=True)
+        similarities = [cosines(*(vectors[is_finite] for vectors in pair)) for pair in pairs]
         return np.asarray(np.mean(similarities, axis=0)[:, None])
 
     def _losses(self, other: Reading) -> Array:
         assert isinstance(other, RowReading)
+        if not len(other.rows):
+            raise InputError("the dense model's embedding is NaN or infinite for all inputs: give others")
         return np.asarray(1.0 - other.rows[:, 0])
 
 

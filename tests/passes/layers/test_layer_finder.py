@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -148,6 +149,31 @@ def test_an_operator_of_another_domain_is_declined() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["z"], domain="mine")
     model = build([node], (1, 2, 3), {"w": normal(2, 2, 1)}, domains=("", "mine"))
     assert only_declined(model).reason == "operator mine.Conv is not known"
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "reason"),
+    [
+        ("Attention", "xw", {"do_rotary": 1}, "its attribute do_rotary is set, which Attention has only with its "),
+        ("Attention", "xwz", {}, "its input 'bias' is computed while the model runs"),
+        ("FusedMatMul", "xw", {"transBatchA": 1}, "its attribute transBatchA is set"),
+        ("FusedGemm", "xw", {"activation": "Clip"}, "its attribute activation is 'Clip', expected Relu, Sigmoid, "),
+        ("RotaryEmbedding", "xpww", {}, "what it reads as cos_cache and sin_cache is no layer's weight"),
+        ("GroupQueryAttention", "xxx____ww", {}, "what it reads as cos_cache and sin_cache is no layer's weight"),
+        ("SkipLayerNormalization", "xwg", {}, "what it reads as skip is no layer's weight"),
+        ("Unheard", "xw", {}, "operator com.microsoft.Unheard is not known"),
+    ],
+)
+def test_the_reason_names_what_keeps_a_fused_operator_whole(
+    operator: str, inputs: str, attributes: dict[str, Any], reason: str
+) -> None:
+    names = ["" if name == "_" else name for name in inputs]
+    nodes = [helper.make_node(operator, names, ["y"], domain="com.microsoft", **attributes)]
+    nodes += [helper.make_node("Relu", ["x"], ["z"])]
+    constants = {"w": normal(5, 15), "g": normal(5), "p": np.zeros(1, np.int64)}
+    model = build(nodes[::-1], (1, 4, 5), {name: constants[name] for name in constants if name in inputs},
+                  domains=("", "com.microsoft"))  # fmt: skip
+    assert only_declined(model).reason.startswith(reason)
 
 
 @pytest.mark.parametrize(("rows", "found"), [(31, False), (32, True)])

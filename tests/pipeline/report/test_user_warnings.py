@@ -100,10 +100,15 @@ def test_outputs_that_most_inputs_share_are_named(samples: int, same: int, warne
 @pytest.mark.parametrize(("count", "warned"), [(0, False), (3, True), (10, False)])
 def test_outputs_that_are_finite_for_a_part_of_the_inputs_are_named(count: int, warned: bool) -> None:
     """Where they never are it is by design: scores that a mask makes infinite."""
-    outputs = (Fidelity(output="y", relative_error=0.1, snr_db=20.0, alike=0, not_finite=count),)
-    assert [warning.data for warning in not_finite(validation(10, outputs))] == (
-        [{"output": "y", "inputs": 3, "samples": 10}] if warned else []
+    first = "sample 7 of test.npz" if count else None
+    outputs = (
+        Fidelity(output="y", relative_error=0.1, snr_db=20.0, alike=0, not_finite=count, first_not_finite=first),
     )
+    warnings = list(not_finite(validation(10, outputs)))
+    assert [warning.data for warning in warnings] == (
+        [{"output": "y", "inputs": 3, "first": first, "samples": 10}] if warned else []
+    )
+    assert all("for 3 of 10 inputs (the first is sample 7 of test.npz): there it is left out" in w for w in warnings)
 
 
 def test_only_outputs_of_which_nothing_was_compared_are_named() -> None:

@@ -9,7 +9,13 @@ import pytest
 
 from netsurgeon.passes.graph import tensor
 from netsurgeon.pipeline.runtime import Runtime, large_models, session
-from netsurgeon.pipeline.runtime.large_models import has_large_data, is_large, without_shared_weights, write_model
+from netsurgeon.pipeline.runtime.large_models import (
+    has_large_data,
+    is_large,
+    weight_bytes,
+    without_shared_weights,
+    write_model,
+)
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]> g (float[n, 64] x, int64[n] i) => (float[n, 32] y) {
     t = Gather (table, i)
@@ -86,6 +92,26 @@ def test_a_file_of_two_is_known_and_its_tensors_begin_at_pages(model: ir.Model, 
     assert all(offset is not None and offset % 4096 == 0 for offset in offsets)
     found, expected = (RUNTIME.session(each).run(feed())["y"] for each in (path, model))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("large")
+def test_weights_in_bodies_count_and_lie_beside_the_file_too(tmp_path: Path) -> None:
+    matrix = f"<float[64, 48] w = {{{', '.join(map(str, range(64 * 48)))}}}>"
+    bodies = (f"{{ {name} () => (float[n, 48] {name}_y) {matrix} {{ {name}_y = MatMul(x, w) }} }}" for name in "ab")
+    then_branch, else_branch = (body.strip("{} ") + " }" for body in bodies)
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 18]> g (float[n, 64] x, bool c) => (float[n, 48] y) '
+        f"{{ y = If (c) <then_branch = {then_branch}, else_branch = {else_branch}> }}"
+    )
+    assert weight_bytes(model) == 2 * 64 * 48 * 4
+    path = tmp_path / "m.onnx"
+    write_model(model, path)
+    assert path.stat().st_size < 2000 < (tmp_path / "m.onnx.data").stat().st_size
+    assert has_large_data(path)
+    values = {"x": feed()["x"], "c": np.array(True)}
+    results = [RUNTIME.session(entry).run(values)["y"] for entry in (path, model)]
+    np.testing.assert_allclose(results[0], values["x"] @ np.arange(64.0 * 48).reshape(64, 48), rtol=1e-4, atol=0.1)
+    np.testing.assert_array_equal(*results)
 
 
 def test_other_files_are_not_large(model: ir.Model, tmp_path: Path) -> None:

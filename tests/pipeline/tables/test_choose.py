@@ -1,6 +1,8 @@
 """In how few bits tables are stored: by what is lost, what the user says, and which rows calibration has seen."""
 
+import html
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from masked_models import encoder, padded, sentences, unpadded
+from printed_text import printed
 
 from netsurgeon import compress
 from netsurgeon.passes.quantization import RoundTables
@@ -19,6 +22,7 @@ from netsurgeon.pipeline.model_files import input_specs, open_model
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.tables import TableFacts, TablePlan, choose_tables, choose_within
+from netsurgeon.pipeline.terminal.console import print_report
 from netsurgeon.pipeline.verification.inputs import open_by_options
 
 ROWS, COLUMNS = 2048, 32
@@ -234,6 +238,16 @@ def test_a_goal_gives_tables_a_part_of_what_may_be_lost() -> None:
     assert (loose.stored, strict.stored) == ("int4", "int8")
     assert loose.loss is not None
     assert loose.loss <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "title"), [({"sparsity": 0.5}, "outputs lose"), ({"max_drop": 0.4}, "goal's measure loses")]
+)
+def test_the_title_of_a_loss_says_what_it_is_a_share_of(options: dict[str, Any], title: str) -> None:
+    """With a goal it is the goal's measure, so that 0 need not mean that the outputs are the same."""
+    report = compress(ir.to_proto(network()), {"ids": IDS}, quantize="none", effort="fast", **options).report
+    assert title in html.unescape(report.to_html())
+    assert title in printed(partial(print_report, report))
 
 
 @pytest.mark.parametrize(

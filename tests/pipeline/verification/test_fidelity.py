@@ -99,6 +99,15 @@ def test_samples_for_which_the_dense_model_is_not_finite_are_counted(value: Any,
     assert fidelity.not_finite == count
 
 
+def test_the_first_sample_that_is_not_finite_is_named_by_its_place_among_all_batches() -> None:
+    comparison = OutputComparison("y")
+    for batch in (np.ones((3, 2)), np.array([[1.0, 2.0], [np.nan, 1.0]]), np.full((1, 2), np.inf)):
+        comparison.update(batch, batch, len(batch))
+    fidelity = comparison.fidelity(lambda places: f"samples {places}")
+    assert fidelity is not None
+    assert (fidelity.not_finite, fidelity.first_not_finite) == (2, "samples [4, 5]")
+
+
 @pytest.mark.parametrize(
     ("value", "alike"),
     [

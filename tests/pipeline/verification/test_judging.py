@@ -114,6 +114,19 @@ def test_hidden_states_are_no_scores_of_tokens(name: str, measure: str) -> None:
     assert chosen(model, given).name == measure
 
 
+@pytest.mark.parametrize(("scale", "measure"), [(0.0, "outputs"), (8.0, "token-agreement")])
+def test_hidden_states_wider_than_a_small_vocabulary_are_told_by_their_numbers(scale: float, measure: str) -> None:
+    """Letters: 20 of them are fed, and each has a row of 64 numbers; in a score one of them stands out."""
+    head = text_of(RNG.standard_normal((20, 64)) + scale * np.eye(20, 64))
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, L] input_ids) => (float[N, L, 64] y) '
+        f"<float[20, 20] table = {text_of(np.eye(20))}, float[20, 64] w = {head}> "
+        "{ rows = Gather(table, input_ids) y = MatMul(rows, w) }"
+    )
+    given = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
+    assert chosen(model, given).name == measure
+
+
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
 @pytest.mark.parametrize("columns", [8, 64, 384])
 @pytest.mark.parametrize("mask", ["attention_mask", "which"])

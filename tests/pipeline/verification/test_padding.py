@@ -138,6 +138,48 @@ def test_where_there_is_nothing_to_take_off_all_stays(case: str) -> None:
     assert not samples.notes
 
 
+@pytest.mark.parametrize("name", ["attention_mask", "padding_mask", "which"])
+@pytest.mark.parametrize("length", ["sequence", 16])
+@pytest.mark.parametrize("full", [0, 40])
+def test_a_sample_that_is_masked_wholly_is_left_as_it_is_and_the_others_lose_their_padding(
+    name: str, length: int | str, full: int
+) -> None:
+    """Whether or not other samples have no padding at all, which the mask's other meaning would exclude wholly."""
+    rows = [np.full(16, 3) if at < full else row for at, row in enumerate(ROWS)]
+    data = padded(rows, name=name)
+    blank = [50, 70]
+    data[name][blank] = int("padding" in name)
+    samples = opened(encoder(name=name, length=length), data)
+    (warning,) = samples.warnings
+    assert warning.code == "padding-only"
+    assert "2 of 100 inputs (the first is sample 50 of " in warning
+    assert (warning.data["input"], warning.data["inputs"]) == (name, 2)
+    (note,) = samples.notes
+    excluded = sum(16 - len(row) for at, row in enumerate(rows) if at not in blank)
+    assert (note.code, note.data["excluded"]) == (
+        "padding-taken-off" if length == "sequence" else "padding-left-out",
+        excluded,
+    )
+    if samples.mask is None:
+        lengths = [len(row) for row in in_order(samples)]
+        assert lengths == [16 if at in blank else len(row) for at, row in enumerate(rows)]
+    else:
+        assert not samples.mask.is_proven
+
+
+def test_samples_without_a_position_are_named_where_nothing_else_is_masked() -> None:
+    rows = [*ROWS[:40], np.zeros(0, np.int64), *ROWS[40:]]
+    samples = opened(encoder(), unpadded(rows))
+    assert in_order(samples) == [row.tolist() for row in rows]
+    (warning,) = samples.warnings
+    assert warning.code == "padding-only"
+    assert "1 of 101 inputs (the first is sample 0 of feed 40 of " in warning
+    assert opened(encoder(), unpadded(ROWS)).warnings == ()
+    padding = padded(rows[:1])
+    ragged = {name: [*padding[name], *rows] for name, rows in unpadded(rows).items()}
+    assert [message.code for message in opened(encoder(), ragged).notes] == ["padding-taken-off"]
+
+
 def test_a_mask_that_is_named_must_be_one() -> None:
     with pytest.raises(InputError, match="there is no input 'masks' to be a mask: the model has 'ids', "):
         opened(encoder(), padded(ROWS), mask="masks")

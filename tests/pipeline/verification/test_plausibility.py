@@ -159,3 +159,28 @@ def test_rare_positives_are_enough_for_f1() -> None:
     assert examine_dense_model(identity(2), given, **how) == ()
     with pytest.raises(InputError, match="always answered the same"):
         examine_dense_model(identity(2), given, goals=ONE_PERCENT, judging=CLASSES)
+
+
+def language_model(scale: float) -> Session:
+    """Of 6 tokens: the next one is the token that is fed plus one, surely, times a scale."""
+    return Runtime().session(
+        ir.from_onnx_text(
+            '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, S] ids) => (float[N, S, 6] logits) '
+            f"<int64 depth = {{6}}, float[2] ends = {{0, {scale}}}, int64 one = {{1}}, int64 six = {{6}}> "
+            "{ next = Add(ids, one) row = Mod(next, six) logits = OneHot(row, depth, ends) }"
+        )
+    )
+
+
+def test_a_perplexity_that_is_worse_than_guessing_is_told_and_refused_as_a_goal() -> None:
+    tokens = (np.arange(40)[:, None] + np.arange(9)) % 6
+    text = open_samples({"ids": tokens}, (InputSpec("ids", np.dtype(np.int64), (None, None)),))
+    judging = Judging("perplexity", is_named=True)
+    for scale in (4.0, 0.0):  # sure and right, and guessing
+        assert examine_dense_model(language_model(scale), text, goals=ONE_PERCENT, judging=judging) == ()
+    (warning,) = examine_dense_model(language_model(-4.0), text, goals=None, judging=judging)
+    assert warning.code == "worse-than-chance"
+    assert warning.data["perplexity"] == pytest.approx(np.exp(4.0) * 5 + 1.0, rel=1e-4)
+    assert (warning.data["vocabulary"], warning.data["samples"]) == (6, 32)
+    with pytest.raises(InputError, match=r"perplexity is 274 on 32 inputs, .* vocabulary, 6: to keep to --max-drop 1%"):
+        examine_dense_model(language_model(-4.0), text, goals=ONE_PERCENT, judging=judging)

@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.verification.measures import (
     F1,
     SCALES,
@@ -254,6 +254,22 @@ def test_cosine_is_that_of_each_input_and_its_drop_the_mean_of_what_is_lost() ->
     assert drop.spread == pytest.approx(np.std(cosines, ddof=1))
     same = read(Cosine(), np.zeros((COUNT, 16)), dense=np.zeros((COUNT, 16)))
     assert Cosine().estimate(None, same, 0).drop == 0.0
+
+
+def test_cosine_leaves_out_inputs_to_which_the_dense_model_gives_no_finite_embedding() -> None:
+    dense = RNG.standard_normal((COUNT, 16))
+    other = noisy(dense, 0.3)
+    blank = [3, 20]
+    with_blank, of_blank = dense.copy(), other.copy()
+    with_blank[blank, 5], of_blank[blank[0]] = [np.nan, np.inf], np.nan
+    rest = np.delete(np.arange(COUNT), blank)
+    left, expected = read(Cosine(), of_blank, dense=with_blank), read(Cosine(), other[rest], dense=dense[rest])
+    assert Cosine().figures(None, left) == pytest.approx(Cosine().figures(None, expected))
+    assert Cosine().estimate(None, left, 0).samples == COUNT - 2
+    with pytest.raises(InputError, match="the dense model's embedding is NaN or infinite for all inputs"):
+        Cosine().figures(None, read(Cosine(), other, dense=np.full_like(dense, np.nan)))
+    with pytest.raises(CheckFailedError, match="NaN or infinite where it was not"):
+        Cosine().estimate(None, read(Cosine(), of_blank, dense=dense), 0)
 
 
 def test_positions_that_the_mask_leaves_out_are_in_no_embedding() -> None:
