@@ -46,8 +46,8 @@ def check_floats(integers: IntegerWeights) -> None:
         return
     way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
     raise InputError(
-        f"the model is quantized already ({summary(integers.layers)}), and --quantize makes integers of floats: leave it "
-        f"out, or {way_out} the float model that it was made from"
+        f"the model is quantized already ({summary(integers.layers)}), and --quantize makes integers of floats: leave "
+        f"it out, or {way_out} the float model that it was made from"
     )
 
 
