@@ -244,7 +244,7 @@ def test_a_plan_that_onnx_runtime_does_not_keep_to_is_told(monkeypatch: pytest.M
     assert (note.code, note.data["layers"]) == ("integers-unfused", ["second"])
     sentences = integer_summary(result.facts)
     assert sentences[0].startswith("2 of 3 layers run on integers on this machine (7-bit weights")
-    assert "ONNX Runtime runs 1 as QLinearConv, 1 as QGemm" in sentences
+    assert "On this machine ONNX Runtime runs 1 as QLinearConv, 1 as QGemm" in sentences
     assert "ONNX Runtime makes floats of the integers of second" in sentences
 
 
