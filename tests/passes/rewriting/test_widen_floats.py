@@ -7,12 +7,13 @@ from quantized_models import RUNTIME, conv_net, in_float16, pictures, run
 
 from netsurgeon.passes.rewriting.widen_floats import WidenFloats
 
-BRANCHES = """<ir_version: 8, opset_import: ["": 17]> net (float16[N, 4] x, bool b, float s) => (float16[N, 4] y, float t)
+BRANCHES = """<ir_version: 8, opset_import: ["": 17]> net
+(float16[N, 4] x, bool b, float s) => (float16[N, 4] y, float t)
 <float16[4] w = {14336, 15872, 16640, 17152}> {
     half = Cast <to = 10> (s)
     u = Mul(x, half)
     y = If (b) <
-        then_branch = small () => (float16[N, 4] p) { 
+        then_branch = small () => (float16[N, 4] p) {
             k = Constant <value = float16[1] {13312}> () p = Mul(u, k) },
         else_branch = large () => (float16[N, 4] q) { q = Mul(u, w) }>
     t = Cast <to = 1> (half)
