@@ -41,7 +41,7 @@ from netsurgeon.pipeline.model_files import (
     with_float_weights,
     write_text,
 )
-from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, takes_options
+from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, check_effects, takes_options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
 from netsurgeon.pipeline.progress import ProgressLike, RunProgress, following
 from netsurgeon.pipeline.quantization import TARGETS, integer_notes, options_for_integers
@@ -120,6 +120,7 @@ def compress(
         CheckFailedError: the result did not pass verification; nothing was written.
     """
     checked = Options(**options)
+    check_effects(checked)
     try:
         with following(progress) as followed:
             run = _Run(checked, followed, steps, step_options or {})

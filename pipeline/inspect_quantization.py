@@ -18,7 +18,7 @@ from netsurgeon.pipeline.data import DataSource
 from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.inspect import made_up_samples
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model, verified
+from netsurgeon.pipeline.model_files import LoadedModel, ModelLike, input_specs, open_model, verified, weights_to_floats
 from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.options import (
     DataOptions,
@@ -38,6 +38,7 @@ from netsurgeon.pipeline.quantization import (
     Examination,
     IntegerChoice,
     IntegerModel,
+    check_floats,
     examine_integers,
     integers_of_bits,
     time_integers,
@@ -178,7 +179,8 @@ def inspect_quantization(
             models are timed.
 
     Raises:
-        InputError: the model or the data cannot be used, or another provider than the CPU is asked for.
+        InputError: the model or the data cannot be used, the model is quantized already, or another provider than the
+            CPU is asked for.
         CheckFailedError: the model cannot run on the inputs.
     """
     settings = Options(**options)
@@ -194,6 +196,7 @@ def _inspect_quantization(
     progress("opening", 0, 1)
     runtime = settings.runtime()
     source = open_model(model, runtime)
+    check_floats(weights_to_floats(source.model)[1])
     samples = (
         made_up_samples(source, runtime) if data is None else open_by_options(source, data, settings, settings.limit)
     )

@@ -15,6 +15,7 @@ CODES: Mapping[str, str] = {
     "dimensions-freed": "Negative dimensions were taken to be free ones.",
     "file-grew": "The compressed file is larger than the dense one.",
     "fast-effort": "You asked for a first look: a full run is likely to find a better model.",
+    "float16-widened": "A float16 model computes in float32 around its integers; its inputs and outputs stay float16.",
     "few-inputs": "Accuracy and errors were measured on very few inputs.",
     "few-samples": "Layers saw fewer samples than they have inputs, so their correction depends on damping.",
     "files-left-out": "Files in an image folder that are not images were left out.",

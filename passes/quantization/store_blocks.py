@@ -21,6 +21,8 @@ ROUNDED_INPUTS = 4
 of 8 bits take 4 to 50 times as long, and those of 4 bits are no faster than floats from 16 rows on."""
 OPSET_OF_BLOCKS = 21
 """DequantizeLinear takes scales of blocks, and 4 bits, from here on."""
+IR_OF_4_BITS = 10
+"""Files have a type of 4 bits from this version of their format on."""
 Codes = npt.NDArray[np.int64]
 
 
@@ -78,6 +80,7 @@ class StoreBlocks(ir.passes.InPlacePass):
             codes = codes_of(layer, self.scales[layer.name], self.spans[layer.name], 1 << (self.bits - 1))
             if self.standard:
                 self._dequantize(layer, codes, constants)
+                model.ir_version = max(model.ir_version, IR_OF_4_BITS if self.bits == 4 else 0)
             else:
                 self._multiply_packed(layer, codes, constants)
                 model.graph.opset_imports.setdefault(MICROSOFT, 1)

@@ -6,6 +6,7 @@ from netsurgeon.passes.rewriting.dissolve_shuffles import DissolveShuffles
 from netsurgeon.passes.rewriting.gemm_of_matmul import MatMulToGemm
 from netsurgeon.passes.rewriting.normalise import NameNodes, normal_form
 from netsurgeon.passes.rewriting.unfuse import FUSED_OPERATORS
+from netsurgeon.passes.rewriting.widen_floats import WidenFloats
 
 __all__ = [
     "FUSED_OPERATORS",
@@ -14,6 +15,7 @@ __all__ = [
     "MatMulToGemm",
     "NameNodes",
     "SumToAdd",
+    "WidenFloats",
     "hands_channels_on",
     "normal_form",
 ]

@@ -124,7 +124,8 @@ def select(
         taken.append(layer)
     if not taken:
         why = "; ".join(sorted({declined_layer.reason for declined_layer in declined[-len(layers) :]}))
-        raise InputError(f"no layer is left that can be pruned ({why}): leave at least one")
+        what = "pruned" if options.integer_mode is None else "pruned or put on integers"
+        raise InputError(f"no layer is left that can be {what} ({why}): leave at least one")
     left_alone = {declined_layer.node: declined_layer.reason for declined_layer in declined}
     taken, apart = _without_other_users(layers, taken, left_alone)
     declined += apart

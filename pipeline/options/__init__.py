@@ -1,5 +1,6 @@
 """Everything a user can choose."""
 
+from netsurgeon.pipeline.options.effects import check_effects
 from netsurgeon.pipeline.options.goals import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.options.groups import (
     DataOptions,
@@ -39,6 +40,7 @@ __all__ = [
     "TrimOptions",
     "are_numbers",
     "attribute_texts",
+    "check_effects",
     "check_names",
     "check_types",
     "checks_names",

@@ -3,7 +3,12 @@
 from netsurgeon.pipeline.quantization.choose import USUAL_KEPT, IntegerChoice
 from netsurgeon.pipeline.quantization.examine import Examination, examine_integers, integers_of_bits
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
-from netsurgeon.pipeline.quantization.incoming import check_trainable, integer_notes, options_for_integers
+from netsurgeon.pipeline.quantization.incoming import (
+    check_floats,
+    check_trainable,
+    integer_notes,
+    options_for_integers,
+)
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.matrices import MATRIX_MODES
 from netsurgeon.pipeline.quantization.modes import quantize_model, stand_in, time_integers
@@ -28,6 +33,7 @@ __all__ = [
     "IntegerPlan",
     "Quantized",
     "Target",
+    "check_floats",
     "check_trainable",
     "examine_integers",
     "integer_notes",

@@ -22,11 +22,7 @@ def options_for_integers(integers: IntegerWeights, options: Options) -> Options:
         return options
     is_so = f"the model is quantized already ({summary(integers.layers)})"
     if options.integer_mode is not None:
-        way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
-        raise InputError(
-            f"{is_so}, and --quantize makes integers of floats: leave it out, or {way_out} the float model that it was "
-            "made from"
-        )
+        check_floats(integers)
     if integers.grids and options.trim is not None:
         raise InputError(
             f"{is_so}, and units of it are not trimmed: --sparsity prunes its integers as they are, or trim the float "
@@ -38,6 +34,21 @@ def options_for_integers(integers: IntegerWeights, options: Options) -> Options:
             "was made from, with --quantize int8 for integers"
         )
     return dataclasses.replace(options, quantize="none")
+
+
+def check_floats(integers: IntegerWeights) -> None:
+    """Refuse to make integers of a model that came with some.
+
+    Raises:
+        InputError: it did.
+    """
+    if not integers.layers:
+        return
+    way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
+    raise InputError(
+        f"the model is quantized already ({summary(integers.layers)}), and --quantize makes integers of floats: leave "
+        f"it out, or {way_out} the float model that it was made from"
+    )
 
 
 def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:

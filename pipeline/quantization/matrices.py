@@ -36,7 +36,7 @@ from netsurgeon.pipeline.quantization.choose import Form, IntegerChoice
 from netsurgeon.pipeline.quantization.facts import ONLY_DYNAMIC, integer_facts, unfused_note
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan
 from netsurgeon.pipeline.quantization.kernels import LEAST_DIFFERENCE, kernel_errors
-from netsurgeon.pipeline.quantization.quantize import ROWS_SHARE, Quantized, choose_for, excluded, stays, with_opset
+from netsurgeon.pipeline.quantization.quantize import ROWS_SHARE, Quantized, choose_for, excluded, stays, with_types
 from netsurgeon.pipeline.quantization.targets import TARGETS
 
 MATRIX_MODES = ("dynamic", "w8", "w4")
@@ -169,7 +169,7 @@ def quantize(
     """Make integers of the weights of matrix products, and check what ONNX Runtime computes with them.
 
     Args:
-        model: float model in normal form; changed in place where the result is another one.
+        model: float model in normal form; not changed.
         options: which mode and target.
         calibration: inputs that corrections come from.
         choice: which layers stay floats.
@@ -180,14 +180,14 @@ def quantize(
     """
     feed, runtime = next(iter(calibration.samples.batches())), calibration.runtime
     matrices = _matrices(options)
-    ready = with_opset(model, matrices.opset, feed, runtime)
+    original, ready = model, with_types(model, matrices.opset, feed, runtime)
     if isinstance(ready, Message):
-        return Quantized(model=model, facts=None, notes=(ready,))
+        return Quantized(model=original, facts=None, notes=(ready,))
     model, notes = ready
     layers = find_layers(model.graph)[0]
     placement = matrices.place(model.graph, layers, choice.stay)
     if not placement.layers:
-        return Quantized(model=model, facts=None, notes=(*notes, stays(choice.reason_for_floats(placement.floats))))
+        return Quantized(model=original, facts=None, notes=(stays(choice.reason_for_floats(placement.floats)),))
     fewer = calibration.subsample(ROWS_SHARE)
     integers, emulated = make_matrix_model(model, matrices, placement, fewer, progress)
     in_floats, on_kernels, dense = (runtime.session(one).run(feed) for one in (emulated, integers.model, model))
@@ -195,7 +195,7 @@ def quantize(
     least = ROUNDED_INPUTS if rounds_inside else LEAST_DIFFERENCE
     kernels = kernel_errors(in_floats, on_kernels, dense, least)
     if not kernels.are_right:
-        return Quantized(model=model, facts=None, notes=(*notes, stays(kernels.reason)))
+        return Quantized(model=original, facts=None, notes=(stays(kernels.reason),))
     plan = IntegerPlan(most=dict.fromkeys(placement.layers, matrices.most), stay=choice.stay)
     facts = integer_facts(model, plan, choice, integers, difference=kernels.difference, runtime=runtime)
     facts = dataclasses.replace(facts, values=len(placement.entering) if matrices.is_dynamic else 0)
@@ -244,7 +244,7 @@ def choose(
     matrices, feed = _matrices(options), next(iter(calibration.samples.batches()))
     if not matrices.is_dynamic:
         return IntegerChoice(stay=excluded(model, options))
-    ready = with_opset(model.clone(), matrices.opset, feed, calibration.runtime)
+    ready = with_types(model.clone(), matrices.opset, feed, calibration.runtime)
     if isinstance(ready, Message):
         return IntegerChoice(stay={layer.name: str(ready) for layer in find_layers(model.graph)[0]})
     return choose_for(ready[0], options, timer, calibration.runtime, progress=progress, form=matrices.form)
@@ -253,7 +253,7 @@ def choose(
 def stand_in(model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration) -> ir.Model:
     """A model that takes as long as `model` does with integers; `model` itself where it cannot have them."""
     matrices, feed = _matrices(options), next(iter(calibration.samples.batches()))
-    ready = with_opset(model, matrices.opset, feed, calibration.runtime)
+    ready = with_types(model, matrices.opset, feed, calibration.runtime)
     if isinstance(ready, Message):
         return model
     return matrices.skeleton(ready[0], matrices.place(ready[0].graph, find_layers(ready[0].graph)[0], stay))

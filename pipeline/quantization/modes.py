@@ -27,7 +27,7 @@ def quantize_model(
     """Put what gains by it on integers.
 
     Args:
-        model: float model in normal form; changed in place where the result is another one.
+        model: float model in normal form; not changed.
         options: which mode and target.
         calibration: inputs that ranges and corrections come from.
         choice: which layers stay floats.

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import find_layers, sharing_layers
 from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, find_integer_weights, place
-from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd
+from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd, WidenFloats
 from netsurgeon.pipeline.calibration import Calibration
 from netsurgeon.pipeline.messages import Message, cause_of
 from netsurgeon.pipeline.model_files import raised_opset
@@ -32,6 +32,7 @@ from netsurgeon.pipeline.quantization.integer_model import (
 from netsurgeon.pipeline.quantization.kernels import errors_of_integers
 from netsurgeon.pipeline.quantization.targets import TARGETS
 from netsurgeon.pipeline.runtime import Feed, Runtime, observe, verify_same
+from netsurgeon.pipeline.verification import TOLERANCE_HALF
 
 ROWS_SHARE = 0.25
 """Share of the rows of statistics that integers need beside pruning: the corrections are small."""
@@ -182,10 +183,10 @@ def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Mode
 
     Args:
         model: float model in normal form.
-        feed: an input of it, on which another operator set is verified.
+        feed: an input of it, on which other types and another operator set are verified.
         runtime: how sessions are made.
     """
-    ready = with_opset(model, OPSET, feed, runtime)
+    ready = with_types(model, OPSET, feed, runtime)
     if isinstance(ready, Message):
         return ready
     model, notes = ready
@@ -220,16 +221,31 @@ def _without_shuffles(
     return without, [Message(text, "shuffles-dissolved")]
 
 
-def with_opset(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
-    """The model at an operator set that is late enough, and what was done for it; or why it cannot be had."""
+def with_types(model: ir.Model, least: int, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
+    """The model in float32, at an operator set that is late enough, and what was done for it; or why it cannot be had.
+
+    Args:
+        model: not changed.
+        least: number of the operator set.
+        feed: an input of the model, on which each change is verified.
+        runtime: how sessions are made.
+    """
+    notes = []
+    widened = model.clone()
+    if WidenFloats()(widened).modified:
+        problem = verify_same(model, widened, feed, runtime, TOLERANCE_HALF)
+        if problem is not None:
+            return stays(f"it is in float16, and in float32 {problem}: export it in float32", cause_of(problem))
+        model, text = widened, "computes in float32, which integers need, in place of float16; outputs verified"
+        notes.append(Message(text, "float16-widened"))
     opset = model.graph.opset_imports.get("", 0)
     if opset >= least:
-        return model, []
+        return model, notes
     raised = raised_opset(model, least, feed, runtime)
     if not isinstance(raised, ir.Model):
         return stays(f"opset {opset} cannot be raised to {least}: {raised}", cause_of(raised))
     text = f"opset raised from {opset} to {least}, which integers need; outputs verified"
-    return raised, [Message(text, "opset-raised", before=opset, after=least)]
+    return raised, [*notes, Message(text, "opset-raised", before=opset, after=least)]
 
 
 def stays(reason: str, cause: Mapping[str, Any] | None = None) -> Message:

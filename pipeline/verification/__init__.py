@@ -1,7 +1,7 @@
 """Accuracy and equality on inputs that calibration never saw."""
 
 from netsurgeon.pipeline.verification.drop_evaluator import DropEvaluator
-from netsurgeon.pipeline.verification.equivalence import EquivalenceCheck, check_equivalence
+from netsurgeon.pipeline.verification.equivalence import TOLERANCE_HALF, EquivalenceCheck, check_equivalence
 from netsurgeon.pipeline.verification.fidelity import Agreement
 from netsurgeon.pipeline.verification.inputs import Inputs, open_by_options, open_inputs
 from netsurgeon.pipeline.verification.judging import Judging, check_metric, choose_measure, labels_only_measure
@@ -40,6 +40,7 @@ __all__ = [
     "COUNTED",
     "MOST_EXAMINED",
     "SCALES",
+    "TOLERANCE_HALF",
     "Agreement",
     "Answers",
     "DropEstimate",

@@ -84,6 +84,18 @@ def conv_net(activation: str = "Relu", **weights: Any) -> ir.Model:
     return classifier(*nodes, last="s", **(own | limits | weights))
 
 
+def in_float16(model: ir.Model) -> ir.Model:
+    """A clone whose floats all have 16 bits, those of its inputs and outputs, too."""
+    clone = model.clone()
+    produced = (value for node in clone.graph for value in node.outputs)
+    for value in (*clone.graph.inputs, *clone.graph.initializers.values(), *produced):
+        if value.dtype == ir.DataType.FLOAT:
+            value.type = ir.TensorType(ir.DataType.FLOAT16)
+            if value.const_value is not None:
+                value.const_value = ir.tensor(value.const_value.numpy().astype(np.float16), name=value.name)
+    return clone
+
+
 def pictures(count: int = 40, seed: int = 7) -> Array:
     return normal(count, 3, 8, 8, seed=seed)
 

@@ -26,16 +26,23 @@ def integer_summary(integers: IntegerFacts | None, latency: Profile | None = Non
     """
     if integers is None:
         return ()
-    running = sum(layer.runs_on_integers for layer in integers.layers)
-    where = "" if running == integers.on_integers else " on this machine"
-    bits = [layer.bits for layer in integers.layers if layer.bits is not None]
-    count = f"{running} of {counted(len(integers.layers), 'layer')} run on integers{where}"
-    first = f"{count} ({weight_bits(bits)}, 8-bit activations)"
+    first = _count(integers)
     speed = speed_on_integers(integers, latency)
     first += f": {speed}" if speed else ""
     stay = ((layer.name, layer.reason) for layer in integers.layers if layer.reason is not None)
     kernels = (*_kernel_names(integers), *_sparse_sentences(integers))
     return (first, *kernels, *stay_summary(stay), _kernel_sentence(integers.kernel_difference))
+
+
+def _count(integers: IntegerFacts) -> str:
+    """How many layers run on integers, or have weights of integers where the file's activations are floats."""
+    bits = weight_bits([layer.bits for layer in integers.layers if layer.bits is not None])
+    layers = counted(len(integers.layers), "layer")
+    if not integers.values:
+        return f"{integers.on_integers} of {layers} have integer weights ({bits}; activations are floats in the file)"
+    running = sum(layer.runs_on_integers for layer in integers.layers)
+    where = "" if running == integers.on_integers else " on this machine"
+    return f"{running} of {layers} run on integers{where} ({bits}, 8-bit activations)"
 
 
 def _sparse_sentences(integers: IntegerFacts) -> tuple[str, ...]:
@@ -107,7 +114,7 @@ def _kernel_names(integers: IntegerFacts) -> tuple[str, ...]:
     run_as = ", ".join(f"{count} as {kernel}" for kernel, count in kernels)
     floats = [layer.name for layer in integers.layers if layer.bits is not None and not layer.runs_on_integers]
     return (
-        *([f"ONNX Runtime runs {run_as}"] if run_as else []),
+        *([f"On this machine ONNX Runtime runs {run_as}"] if run_as else []),
         *([f"ONNX Runtime makes floats of the integers of {_named(floats)}"] if floats else []),
     )
 

@@ -117,6 +117,15 @@ def test_the_integers_of_a_stored_layer_are_found_by_its_name(bits: int, standar
     assert weight.bytes == 24 * (64 if not standard else 40) * bits // 8
 
 
+@pytest.mark.parametrize(("bits", "version"), [(4, 10), (8, 8)])
+def test_the_version_of_the_format_is_one_that_has_the_integers(bits: int, version: int) -> None:
+    model = network("y = MatMul(x, w)", columns=32)
+    model.ir_version = 8
+    scales = on_integers(model, 32, bits)
+    StoreBlocks(scales, dict.fromkeys(scales, 32), bits, True)(model)
+    assert model.ir_version == version
+
+
 def test_scales_of_whole_rows_need_no_blocks_and_no_late_operator_set() -> None:
     model = network(GRAPHS["MatMul"], opset=13)
     scales = on_integers(model, 40, 8)

@@ -63,6 +63,7 @@ def test_units_that_go_leave_fewer_weights_to_keep() -> None:
         ({"exclude": ("third",)}, "'third' matches no layer: `inspect` lists their names"),
         ({"layers": {"th*": 0.5}}, r"'th\*' matches no layer"),
         ({"exclude": ("*",)}, r"no layer is left that can be pruned \(excluded by the user\)"),
+        ({"exclude": ("*",), "quantize": "int8"}, r"no layer is left that can be pruned or put on integers \(excluded"),
         ({"exclude": ("first",), "layers": {"f*": 0.5}}, r"'f\*' is given a sparsity, but its layers are left alone"),
         ({"pattern": "3:7"}, r"no layer is left that can be pruned \(.*not a multiple of 7.*\): leave at least one"),
     ],

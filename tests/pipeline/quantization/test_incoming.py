@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from incoming_models import (
@@ -18,6 +19,7 @@ from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.inspect import inspect_model, inspect_units
+from netsurgeon.pipeline.inspect_quantization import inspect_quantization
 from netsurgeon.pipeline.training.retraining import retrain
 
 X = {"x": np.random.default_rng(5).normal(size=(200, 20)).astype(np.float32)}
@@ -94,6 +96,15 @@ def test_other_forms_are_left_and_named(form: str) -> None:
 def test_blocks_of_a_few_bits_are_left_and_named(is_symmetric: bool) -> None:
     with pytest.raises(InputError, match=r"2 MatMulNBits.*give the float model"):
         compress(in_few_bits(perceptron(), is_symmetric), X, sparsity=0.5)
+
+
+@pytest.mark.parametrize("model", [quantized_perceptron(), in_few_bits(perceptron(), True)])
+def test_inspect_quantization_says_what_compress_says(model: onnx.ModelProto) -> None:
+    with pytest.raises(InputError, match=r"quantized already .*leave it out, or .*give the float model") as compressed:
+        compress(model, X, quantize="int8")
+    with pytest.raises(InputError) as inspected:
+        inspect_quantization(model)
+    assert str(inspected.value) == str(compressed.value)
 
 
 def test_inspect_lists_integers_that_are_pruned_and_what_can_be_done() -> None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from quantized_models import in_float16
 
 import netsurgeon
 from netsurgeon.passes.layers import find_layers
@@ -112,6 +113,27 @@ def test_matrix_products_have_integer_weights_and_convolutions_say_why_not(mode:
     dense = outputs(network(), x)
     share = np.linalg.norm(outputs(result.model, x) - dense) / np.linalg.norm(dense)
     assert share < (0.12 if mode == "w4" else 0.03)
+
+
+@pytest.mark.parametrize("mode", ["w4", "dynamic"])
+def test_a_float16_model_has_integer_weights_between_the_types_it_had(mode: str) -> None:
+    model, x = in_float16(in_normal_form()), inputs(40, 2).astype(np.float16)
+    samples = Calibration(open_samples({"x": x}, input_specs(model)), Runtime(threads=1))
+    result = quantize_model(model, Options(quantize=mode), samples, IntegerChoice(stay={}), lambda *_: None)
+    assert result.facts is not None
+    assert result.facts.on_integers == 3
+    assert "float16-widened" in [note.code for note in result.notes]
+    dense = np.float32(outputs(model, x))
+    assert outputs(result.model, x).dtype == np.float16
+    assert np.linalg.norm(outputs(result.model, x) - dense) / np.linalg.norm(dense) < 0.12
+
+
+def test_a_model_of_which_nothing_becomes_integers_is_the_one_that_came() -> None:
+    model, stay = in_float16(in_normal_form()), dict.fromkeys(("hidden", "down", "y"), "it is to stay")
+    x = inputs(8, 2).astype(np.float16)
+    samples = Calibration(open_samples({"x": x}, input_specs(model)), Runtime(threads=1))
+    result = quantize_model(model, Options(quantize="w4"), samples, IntegerChoice(stay=stay), lambda *_: None)
+    assert (result.model, result.facts, [note.code for note in result.notes]) == (model, None, ["not-quantized"])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from quantized_models import (
     classifier,
     conv_net,
     distance,
+    in_float16,
     kernels,
     network_of,
     node,
@@ -23,6 +24,7 @@ from quantized_models import (
 
 from netsurgeon.passes.layers.layer_finder import find_layers
 from netsurgeon.passes.quantization.placement import place
+from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.profiling.timing_table import StructureTimer, Timed, TimingTable
 from netsurgeon.pipeline.progress import Ticks, no_ticks
@@ -113,6 +115,28 @@ def test_layers_that_are_excluded_stay_floats() -> None:
     assert [layer.reason for layer in result.facts.layers] == [None, "excluded by the user", None]
     assert (result.facts.layers[1].bits, result.facts.layers[1].kernel) == (None, None)
     assert {"Conv", "FusedConv"} & set(kernels(result.model))
+
+
+def test_a_float16_model_runs_on_integers_between_the_types_it_had() -> None:
+    model, x = in_float16(conv_net()), pictures().astype(np.float16)
+    result = quantized(model, x=x)
+    assert result.facts is not None
+    assert [layer.kernel for layer in result.facts.layers] == ["QLinearConv", "QLinearConv", "QGemm"]
+    assert [note.code for note in result.notes] == ["float16-widened"]
+    for value in (*result.model.graph.inputs, *result.model.graph.outputs):
+        assert value.dtype == ir.DataType.FLOAT16
+    assert distance(run(result.model, x), run(model, x)) < 0.1
+
+
+def test_a_float16_model_that_is_another_one_in_float32_stays_and_the_way_out_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quantize, "verify_same", lambda *_: Message("output 'y' differs", "outputs-differ"))
+    model, x = in_float16(conv_net()), pictures().astype(np.float16)
+    result = quantized(model, x=x)
+    (note,) = result.notes
+    assert (result.model, result.facts, note.code) == (model, None, "not-quantized")
+    assert "it is in float16, and in float32 output 'y' differs: export it in float32" in note
 
 
 @pytest.mark.parametrize("opset", [11, 12])
@@ -238,7 +262,7 @@ def test_a_plan_that_onnx_runtime_does_not_keep_to_is_told(monkeypatch: pytest.M
     assert (note.code, note.data["layers"]) == ("integers-unfused", ["second"])
     sentences = integer_summary(result.facts)
     assert sentences[0].startswith("2 of 3 layers run on integers on this machine (7-bit weights")
-    assert "ONNX Runtime runs 1 as QLinearConv, 1 as QGemm" in sentences
+    assert "On this machine ONNX Runtime runs 1 as QLinearConv, 1 as QGemm" in sentences
     assert "ONNX Runtime makes floats of the integers of second" in sentences
 
 

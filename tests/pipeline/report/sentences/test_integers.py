@@ -26,7 +26,7 @@ def test_the_first_sentence_tells_layers_bits_and_speed() -> None:
         "25 of 26 layers run on integers (7-bit weights, 8-bit activations): 2.54 times as fast as the dense model "
         "(3.66 ms → 1.45 ms)"
     )
-    assert names == "ONNX Runtime runs 25 as QLinearConv"
+    assert names == "On this machine ONNX Runtime runs 25 as QLinearConv"
     assert stays == "first stays on floats: its output is an output of the model"
     assert "by 0.12% of their size" in kernels
 
@@ -45,8 +45,16 @@ def test_layers_count_by_what_they_run_as_and_not_by_what_was_meant() -> None:
     facts = dataclasses.replace(FACTS, layers=(LAYER, LAYER, gemm, unfused, lost))
     first, names, floats, _ = integer_summary(facts)
     assert first == "3 of 5 layers run on integers on this machine (7-bit weights, 8-bit activations)"
-    assert names == "ONNX Runtime runs 2 as QLinearConv, 1 as QGemm"
+    assert names == "On this machine ONNX Runtime runs 2 as QLinearConv, 1 as QGemm"
     assert floats == "ONNX Runtime makes floats of the integers of DequantizeLinear, lost"
+
+
+def test_float_activations_are_not_said_to_be_integers() -> None:
+    stored = dataclasses.replace(LAYER, bits=4, kernel="MatMulNBits")
+    facts = dataclasses.replace(FACTS, layers=(FLOAT, stored, stored), nodes=0, values=0)
+    first, names, *_ = integer_summary(facts)
+    assert first == "2 of 3 layers have integer weights (4-bit weights; activations are floats in the file)"
+    assert names == "On this machine ONNX Runtime runs 2 as MatMulNBits"
 
 
 def test_nothing_is_said_of_speed_that_was_not_timed_nor_of_a_model_on_floats() -> None:
