@@ -167,7 +167,7 @@ class _Fit:
         self.rows.append([amount / nanoseconds for amount in amounts])
 
     def rates(self) -> dict[str, float]:
-        """By name. A part that is too small to be seen costs nothing; one of no layer, or the first one, is left out."""
+        """By name. A part too small to be seen is free; one of no layer is left out, as the first is where it is too."""
         import numpy as np
 
         seen = [at for at in range(len(self.names)) if any(row[at] for row in self.rows)]
@@ -209,7 +209,7 @@ def _times(channels: int, kernel: int, size: int, steps: int) -> tuple[float, fl
 
 
 def _quickest_layer(events: Sequence[dict[str, Any]]) -> float:
-    """Nanoseconds of the layer that runs last: the mean of its runs that are within a step of their clock of the quickest.
+    """Nanoseconds of the layer that runs last: the mean of the runs that took at most a step of the clock too long.
 
     The clock counts microseconds, of which a small layer takes two or three.
     """

@@ -68,13 +68,15 @@ void check_source(const LayerSource& source) {
 }
 
 int64_t pieces_of(const Geometry& geometry, int32_t width) {
-  return geometry.channels % width == 0 ? 0 : line_count(geometry) * ((line_taps(geometry) * geometry.channels + 63) / 64);
+  if (geometry.channels % width == 0) return 0;
+  return line_count(geometry) * ((line_taps(geometry) * geometry.channels + 63) / 64);
 }
 
 bool has_lines(const LayerSource& source, int64_t steps, int32_t width) {
   const Geometry& g = source.geometry;
   const int64_t groups = (source.rows + kRows - 1) / kRows, words = line_count(g) * line_words(g) * groups;
-  const double others = kStepWords * static_cast<double>(steps) + kPieceWords * static_cast<double>(pieces_of(g, width));
+  const int64_t pieces = pieces_of(g, width);
+  const double others = kStepWords * static_cast<double>(steps) + kPieceWords * static_cast<double>(pieces);
   return g.kernel_height * g.kernel_width > 1 && line_taps(g) * g.channels <= kMostLine &&
          words * kStepWeights <= kMostLines && static_cast<double>(words) <= others;
 }
@@ -142,7 +144,7 @@ Layer::Layer(const LayerSource& source, Isa isa)
   encoded_ = encode(source.weight, source.rows, columns, width,
                     static_cast<int32_t>(std::max<int64_t>(1, kPanelBytes / window_bytes)));
   bool narrow = is_narrow(encoded_);
-  if (has_lines(source, encoded_.steps, width)) {  // beside the encoded ones, for images whose rows are too long to be copied
+  if (has_lines(source, encoded_.steps, width)) {  // beside the encoded ones, for rows that are too long to be copied
     lines_ = lines_of(source, encoded_.groups);
     line_words_ = static_cast<int32_t>(line_words(geometry_));
     narrow = narrow && is_narrow(lines_.get(), line_count(geometry_) * line_words_ * encoded_.groups * kStepWeights);
