@@ -167,7 +167,7 @@ class _Fit:
         self.rows.append([amount / nanoseconds for amount in amounts])
 
     def rates(self) -> dict[str, float]:
-        """By name. A part too small to be seen is free; one of no layer is left out, as the first is where it is too."""
+        """By name. A part too small to be seen is free; one of no layer is left out, as is the first where unseen."""
         import numpy as np
 
         seen = [at for at in range(len(self.names)) if any(row[at] for row in self.rows)]
