@@ -198,6 +198,8 @@ def test_rates_are_measured_and_kept(kept: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(rates, "LAYERS", ((64, 3, 14), (64, 1, 28)))
     monkeypatch.setattr(rates, "GATHERED", ((40, 3, 7),))
+    monkeypatch.setattr(rates, "CALLS", ((64, 1, 1),))
+    monkeypatch.setattr(rates, "LINES", ((16, 3, 32),))
     measured = package().measure_rates()
     assert set(measured) <= set(rates.NAMES)
     assert {"slots", "dense"} <= set(measured)
