@@ -30,6 +30,19 @@ SHAPES = {  # rows, channels, height, width, batch; Fields
     "every other pixel": ((70, 64, 20, 19, 1), Fields(stride=(2, 2), input_zero_point=14)),
     "strides": ((17, 20, 13, 10, 1), Fields(kernel=(3, 2), stride=(3, 2), pads=(0, 1, 2, 0), input_zero_point=200)),
     "dilation": ((16, 33, 14, 15, 1), Fields(kernel=(3, 3), dilation=(2, 3), pads=(2, 3, 2, 3), input_zero_point=77)),
+    "taps apart": ((16, 16, 14, 15, 1), Fields((3, 3), dilation=(5, 5), pads=(5, 5, 5, 5), input_zero_point=14)),
+    "few taps apart": (
+        (24, 3, 17, 15, 2),
+        Fields((2, 3), stride=(2, 2), dilation=(1, 3), pads=(1, 3, 0, 2), input_zero_point=9),
+    ),
+    "many rows of taps apart": (
+        (160, 33, 12, 13, 2),
+        Fields((3, 3), dilation=(2, 2), pads=(2, 2, 2, 2), input_zero_point=77),
+    ),
+    "chunks of taps apart": (
+        (40, 330, 9, 8, 1),
+        Fields((3, 3), stride=(1, 2), dilation=(2, 3), pads=(2, 3, 2, 3), input_zero_point=77),
+    ),
     "padding wider than the input": ((16, 5, 2, 3, 1), Fields(kernel=(5, 5), pads=(4, 4, 4, 4), input_zero_point=50)),
     "chunks of columns": ((40, 640, 6, 9, 1), Fields(kernel=(3, 3), pads=(1, 1, 1, 1), input_zero_point=14)),
     "many pixels": ((16, 48, 31, 29, 2), Fields(input_zero_point=5)),

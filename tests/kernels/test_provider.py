@@ -104,6 +104,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # how many nod
     "strides": (lambda: convolutions(strides=[2, 3]), 2),
     "pads on one side": (lambda: convolutions(pads=[0, 2, 1, 0]), 2),
     "dilation": (lambda: convolutions(dilations=[2, 2]), 2),
+    "dilation of few channels": (lambda: convolutions(16, pads=[3, 3, 3, 3], dilations=[3, 3]), 2),
     "no pads": (lambda: convolutions(auto_pad="VALID", pads=None), 2),
     "residual": (residual, 4),
     "residual in front": (lambda: residual(swapped=True), 4),

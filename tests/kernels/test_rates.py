@@ -89,6 +89,37 @@ def test_rates_decide_what_gains(tmp_path: Path) -> None:
     assert (quick["sparse"][0], slow["sparse"][0]) == ("taken", "left")
 
 
+def test_gathering_counts_where_windows_do_not_lie_in_the_image_as_they_are(tmp_path: Path) -> None:
+    """The same layer of 56 channels and of 64, whose windows are whole, where gathering takes no time and for ever."""
+    decisions = []
+    for channels in (56, 64):
+        network = Network(0.9)
+        value = network.convolution(network.quantize("x", 0.02, 120), (channels, 64), 3, step=0.02)
+        model = network.model({"x": [1, channels, 14, 14]}, value, [None] * 4)
+        for rate in ("1e9", "1e-3"):
+            said = explained(model, tmp_path / f"{channels} {rate}", rates=f"slots=250 dense=460 pieces={rate}")
+            decisions += [what for what, _ in said.values()]
+    assert decisions == ["taken", "left", "taken", "taken"]
+
+
+def test_a_part_that_is_not_seen_is_free_and_one_of_no_layer_is_left_out() -> None:
+    package()
+    from netsurgeon_sparse.rates import FREE, _Fit
+
+    fit = _Fit(("slots", "finished", "calls", "lines"))
+    for slots, outputs in ((1.0, 5.0), (2.0, 1.0), (4.0, 3.0), (8.0, 2.0)):
+        fit.add((slots, outputs, 1.0, 0.0), 0.5 * slots - 0.01 * outputs + 2.0)
+    rates = fit.rates()
+    assert (rates["slots"], rates["calls"]) == pytest.approx((2.0, 0.5), rel=0.05)
+    assert rates["finished"] == FREE
+    assert "lines" not in rates
+
+    backwards = _Fit(("slots", "calls"))
+    for slots in (1.0, 2.0, 4.0):
+        backwards.add((slots, 1.0), 8.0 - slots)
+    assert set(backwards.rates()) == {"calls"}, "nothing is decided by a part that says more work takes less time"
+
+
 @pytest.mark.parametrize("rates", ["slots", "slots=", "slots=-1", "slots=nan", "speed=1", "slots=1e999"])
 def test_rates_that_are_none_are_refused_in_a_sentence(rates: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"the option rates has '\w+', expected slots=250 dense=460 and the like"):
@@ -151,7 +182,8 @@ def test_rates_that_cannot_be_kept_count_while_the_process_runs(kept: Path, monk
     from netsurgeon_sparse import rates
 
     monkeypatch.setattr(rates, "LAYERS", ((64, 3, 14), (64, 1, 28)))
-    monkeypatch.setattr(rates, "LINES", ())
+    for others in ("CALLS", "GATHERED", "LINES"):
+        monkeypatch.setattr(rates, others, ())
     monkeypatch.setattr(rates, "_times", lambda channels, kernel, size, steps: (1e3 * steps, 1e4))
     kept.parent.write_text("no folder", "utf-8")
     with pytest.raises(OSError, match="cache"):
@@ -165,6 +197,9 @@ def test_rates_are_measured_and_kept(kept: Path, monkeypatch: pytest.MonkeyPatch
     from netsurgeon_sparse import rates
 
     monkeypatch.setattr(rates, "LAYERS", ((64, 3, 14), (64, 1, 28)))
+    monkeypatch.setattr(rates, "GATHERED", ((40, 3, 7),))
+    monkeypatch.setattr(rates, "CALLS", ((64, 1, 1),))
+    monkeypatch.setattr(rates, "LINES", ((16, 3, 32),))
     measured = package().measure_rates()
     assert set(measured) <= set(rates.NAMES)
     assert {"slots", "dense"} <= set(measured)

@@ -41,8 +41,10 @@ struct Task {
   const int32_t* pointers = nullptr;
   int32_t groups = 0, chunks = 0, chunk_windows = 0, all_windows = 0;
   int64_t rows = 0, columns = 0;
-  // all weights of a layer of few channels, or null: [kernel_height][line_words][groups][16][4]; a row of the kernel is a
-  // line of kernel_width * channels columns, and zeros up to whole words of four
+  // a line is what lies together in an image: the taps of one row of the kernel, or one tap where these lie apart
+  int64_t line_taps = 1;
+  // all weights of a layer of few channels, or null: [lines][line_words][groups][16][4]; a line has zeros up to whole
+  // words of four
   const uint8_t* lines = nullptr;
   int32_t line_words = 0;
   const int32_t* start = nullptr;                  // [groups * 16] bias less what the input's zero point adds, beyond offset

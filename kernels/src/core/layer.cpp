@@ -19,7 +19,8 @@ constexpr int64_t kMostKernel = int64_t{1} << 20;
 
 constexpr int64_t kMostLine = 1024, kMostLines = 64 * 1024;  // bytes of weights, a row of the kernel and all, that are
                                                              // read again for every few pixels
-constexpr double kStepWords = 1.3;  // a step takes as long as so many words of a line
+constexpr double kStepWords = 1.3, kPieceWords = 12;  // a step, and a piece that is gathered, take as long as so many
+                                                      // words of a line
 constexpr int64_t kStripRows = 4, kStrips = 14;  // most rows of the output that share what is copied; strips, if they can be
 constexpr int64_t kMostStrip = int64_t{1} << 24;  // bytes that are copied
 constexpr double kGathered = 27, kLoaded = 0.5;  // bytes a nanosecond into a panel; nanoseconds that a step's weights take
@@ -34,7 +35,11 @@ int64_t columns_of(const Geometry& geometry) {
   return geometry.kernel_height * geometry.kernel_width * geometry.channels;  // below 2^44 where both are checked
 }
 
-int64_t line_words(const Geometry& g) { return (g.kernel_width * g.channels + kSlots - 1) / kSlots; }
+int64_t line_taps(const Geometry& g) { return g.dilation_width == 1 ? g.kernel_width : 1; }
+
+int64_t line_count(const Geometry& g) { return g.kernel_height * (g.kernel_width / line_taps(g)); }
+
+int64_t line_words(const Geometry& g) { return (line_taps(g) * g.channels + kSlots - 1) / kSlots; }
 
 }  // namespace
 
@@ -62,11 +67,18 @@ void check_source(const LayerSource& source) {
   check(columns_of(g) <= kMostColumns && columns_of(g) <= kMostWeights / source.rows, "a weight that is too large");
 }
 
-bool has_lines(const LayerSource& source, int64_t steps) {
+int64_t pieces_of(const Geometry& geometry, int32_t width) {
+  if (geometry.channels % width == 0) return 0;
+  return line_count(geometry) * ((line_taps(geometry) * geometry.channels + 63) / 64);
+}
+
+bool has_lines(const LayerSource& source, int64_t steps, int32_t width) {
   const Geometry& g = source.geometry;
-  const int64_t groups = (source.rows + kRows - 1) / kRows, words = g.kernel_height * line_words(g) * groups;
-  return g.kernel_height * g.kernel_width > 1 && g.dilation_width == 1 && g.kernel_width * g.channels <= kMostLine &&
-         words * kStepWeights <= kMostLines && static_cast<double>(words) <= kStepWords * static_cast<double>(steps);
+  const int64_t groups = (source.rows + kRows - 1) / kRows, words = line_count(g) * line_words(g) * groups;
+  const int64_t pieces = pieces_of(g, width);
+  const double others = kStepWords * static_cast<double>(steps) + kPieceWords * static_cast<double>(pieces);
+  return g.kernel_height * g.kernel_width > 1 && line_taps(g) * g.channels <= kMostLine &&
+         words * kStepWeights <= kMostLines && static_cast<double>(words) <= others;
 }
 
 namespace {
@@ -94,16 +106,16 @@ std::vector<int32_t> starts(const std::vector<int32_t>& sums, const std::vector<
 
 Aligned<uint8_t> lines_of(const LayerSource& source, int64_t groups) {
   const Geometry& g = source.geometry;
-  const int64_t line = g.kernel_width * g.channels, words = line_words(g);
-  const size_t bytes = static_cast<size_t>(g.kernel_height * words * groups * kStepWeights);
+  const int64_t line = line_taps(g) * g.channels, count = line_count(g), words = line_words(g);
+  const size_t bytes = static_cast<size_t>(count * words * groups * kStepWeights);
   Aligned<uint8_t> lines = aligned<uint8_t>(bytes);
   std::memset(lines.get(), 0, bytes);
   for (int64_t row = 0; row < source.rows; ++row)
-    for (int64_t i = 0; i < g.kernel_height; ++i)
+    for (int64_t i = 0; i < count; ++i)
       for (int64_t at = 0; at < line; ++at) {
         const int64_t group = (i * words + at / kSlots) * groups + row / kRows;
         lines[static_cast<size_t>(group * kStepWeights + row % kRows * kSlots + at % kSlots)] =
-            static_cast<uint8_t>(source.weight[(row * g.kernel_height + i) * line + at]);
+            static_cast<uint8_t>(source.weight[(row * count + i) * line + at]);
       }
   return lines;
 }
@@ -132,10 +144,10 @@ Layer::Layer(const LayerSource& source, Isa isa)
   encoded_ = encode(source.weight, source.rows, columns, width,
                     static_cast<int32_t>(std::max<int64_t>(1, kPanelBytes / window_bytes)));
   bool narrow = is_narrow(encoded_);
-  if (has_lines(source, encoded_.steps)) {  // beside the encoded ones, for images whose rows are too long to be copied
+  if (has_lines(source, encoded_.steps, width)) {  // beside the encoded ones, for rows that are too long to be copied
     lines_ = lines_of(source, encoded_.groups);
     line_words_ = static_cast<int32_t>(line_words(geometry_));
-    narrow = narrow && is_narrow(lines_.get(), geometry_.kernel_height * line_words_ * encoded_.groups * kStepWeights);
+    narrow = narrow && is_narrow(lines_.get(), line_count(geometry_) * line_words_ * encoded_.groups * kStepWeights);
   }
   engine_ = &engine_of(isa, narrow);
   in_rows_ = geometry_.channels % width == 0 && encoded_.all_windows <= kMostRowWindows;
@@ -172,6 +184,7 @@ Task Layer::task(const Sizes& sizes, const uint8_t* input, void* output) const {
   task.all_windows = encoded_.all_windows;
   task.rows = encoded_.rows;
   task.columns = encoded_.columns;
+  task.line_taps = line_taps(geometry_);
   task.lines = lines_.get();
   task.line_words = line_words_;
   task.start = start_.data();

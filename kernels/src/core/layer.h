@@ -33,8 +33,12 @@ struct LayerSource {
 // Throws std::invalid_argument for what makes no layer, or one that is too large.
 void check_source(const LayerSource& source);
 
-// Whether a layer of so many steps runs faster with all of its weights, a row of the kernel at a time: few channels.
-bool has_lines(const LayerSource& source, int64_t steps);
+// Pieces of at most 64 bytes that are copied for each pixel where windows of so many columns do not lie in the image as
+// they are; 0 where they do.
+int64_t pieces_of(const Geometry& geometry, int32_t width);
+
+// Whether a layer of so many steps of that width runs faster with all of its weights, a line at a time: few channels.
+bool has_lines(const LayerSource& source, int64_t steps, int32_t width);
 
 struct InputScale {
   float step = 1;

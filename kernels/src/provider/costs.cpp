@@ -25,21 +25,21 @@ constexpr double kFree = 1e9;  // calls a nanosecond
 Rates usual_rates(Isa isa) {
   switch (isa) {
     case Isa::kVbmi:
-      return {250, 27, 7, 322, kFree, 460, 27, 11, kFree};
+      return {250, 27, 7, 0.5, 322, kFree, 460, 27, 11, kFree};
     case Isa::kVnni512:
-      return {170, 27, 7, 322, kFree, 460, 27, 11, kFree};
+      return {170, 27, 7, 0.5, 322, kFree, 460, 27, 11, kFree};
     case Isa::kVnni256:
-      return {150, 27, 7, 210, kFree, 300, 27, 11, kFree};
+      return {150, 27, 7, 0.5, 210, kFree, 300, 27, 11, kFree};
     case Isa::kAvx2:
-      return {80, 27, 7, 77, kFree, 110, 27, 11, kFree};
+      return {80, 27, 7, 0.5, 77, kFree, 110, 27, 11, kFree};
     case Isa::kNeonDot:
-      return {20, 8, 3, 40, kFree, 70, 8, 4, kFree, false};
+      return {20, 8, 3, 0.2, 40, kFree, 70, 8, 4, kFree, false};
     case Isa::kNeon:
-      return {10, 8, 3, 14, kFree, 20, 8, 4, kFree, false};
+      return {10, 8, 3, 0.2, 14, kFree, 20, 8, 4, kFree, false};
     case Isa::kScalar:
       break;
   }
-  return {0.4, 27, 7, 77, kFree, 110, 27, 11, kFree};
+  return {0.4, 27, 7, 0.5, 77, kFree, 110, 27, 11, kFree};
 }
 
 Rates read_rates(const std::string& text, Isa isa) {
@@ -48,6 +48,7 @@ Rates read_rates(const std::string& text, Isa isa) {
       {"slots", &Rates::slots},
       {"gathered", &Rates::gathered},
       {"finished", &Rates::finished},
+      {"pieces", &Rates::pieces},
       {"lines", &Rates::lines},
       {"calls", &Rates::calls},
       {"dense", &Rates::dense},
@@ -90,11 +91,13 @@ Cost cost_of(const Group& group, Isa isa, const Rates& rates) {
   const int64_t steps =
       count_steps(group.weight.data(), group.layer.rows, static_cast<int64_t>(columns), width);
   Cost cost;
-  cost.in_lines = has_lines(group.layer, steps);
+  cost.in_lines = has_lines(group.layer, steps, width);
   const double gathered = std::ceil(columns / width) * width, finished = std::ceil(rows / kRows) * kRows;
   const double tap = std::max(static_cast<double>(geometry.channels), kDenseChannels) / rates.dense_gathered;
+  const double pieces = static_cast<double>(pieces_of(geometry, width));
   cost.sparse = cost.in_lines ? finished * columns / rates.lines
-                              : static_cast<double>(steps) * kStepWeights / rates.slots + gathered / rates.gathered;
+                              : static_cast<double>(steps) * kStepWeights / rates.slots + gathered / rates.gathered +
+                                    pieces / rates.pieces;
   cost.sparse = pixels * (cost.sparse + finished / rates.finished) + 1 / rates.calls;
   cost.dense = pixels * (rows * columns / rates.dense + (taps > 1 ? taps * tap : 0) + rows / rates.dense_finished) +
                1 / rates.dense_calls;

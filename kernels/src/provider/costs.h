@@ -12,6 +12,7 @@ namespace netsurgeon::sparse {
 struct Rates {
   double slots = 0;                        // weights of steps, times pixels
   double gathered = 0, finished = 0;       // bytes of windows into a panel, outputs
+  double pieces = 0;                       // of at most 64 bytes, where windows do not lie in the image as they are
   double lines = 0;                        // multiplications where all weights are kept
   double calls = 0;                        // of a layer, however small it is
   double dense = 0;                        // multiplications of ONNX Runtime's kernel

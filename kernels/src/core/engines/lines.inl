@@ -7,7 +7,7 @@ struct Block {
   const uint8_t* input;      // of the first pixel
   const uint8_t* weights;    // of the first row group
   const int32_t* start;
-  int64_t pixel_bytes, row_bytes;  // from one pixel to the next, from one row of the kernel to the next
+  int64_t pixel_bytes, row_bytes, line_bytes;  // from one pixel, row of the kernel, line of that row to the next
   int32_t* sums;             // [group][kLinePixels][16]
 };
 
@@ -19,16 +19,19 @@ void multiply_block(const Task& task, const Block& block) {
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) sums[g][p] = Isa::load_sums(block.start + g * kRows);
   const uint8_t* weights = block.weights;
-  const uint8_t* line = block.input;
-  for (int64_t i = 0; i < task.geometry.kernel_height; ++i, line += block.row_bytes) {
-    const uint8_t* four = line;
-    for (int32_t word = 0; word < task.line_words; ++word, four += kSlots) {
+  const uint8_t* row = block.input;
+  for (int64_t i = 0; i < task.geometry.kernel_height; ++i, row += block.row_bytes) {
+    const uint8_t* line = row;
+    for (int64_t tap = 0; tap < task.geometry.kernel_width; tap += task.line_taps, line += block.line_bytes) {
+      const uint8_t* four = line;
+      for (int32_t word = 0; word < task.line_words; ++word, four += kSlots) {
 #pragma GCC unroll 8
-      for (int p = 0; p < P; ++p)
+        for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
-        for (int g = 0; g < G; ++g)
-          sums[g][p] = Isa::add_line(sums[g][p], weights + g * kStepWeights, four + p * block.pixel_bytes);
-      weights += static_cast<int64_t>(task.groups) * kStepWeights;
+          for (int g = 0; g < G; ++g)
+            sums[g][p] = Isa::add_line(sums[g][p], weights + g * kStepWeights, four + p * block.pixel_bytes);
+        weights += static_cast<int64_t>(task.groups) * kStepWeights;
+      }
     }
   }
 #pragma GCC unroll 4
@@ -61,6 +64,7 @@ void multiply_lines(const Task& task, const Strip& strip) {
   Block block;
   block.pixel_bytes = geometry.stride_width * geometry.channels;
   block.row_bytes = geometry.dilation_height * strip.row_bytes;
+  block.line_bytes = geometry.dilation_width * geometry.channels;
   block.sums = sums;
   for (int64_t row = 0; row < strip.rows; ++row) {
     const uint8_t* input = strip.input + row * geometry.stride_height * strip.row_bytes;

@@ -202,20 +202,15 @@ void pack_pixel(const Task& task, const Writer& writer, const uint8_t* image, in
       continue;
     }
     const uint8_t* source = image + row * task.width * channels;
-    if (geometry.dilation_width == 1) {
-      const int64_t begin = least(most(-left, int64_t{0}), geometry.kernel_width);
-      const int64_t end = most(least(task.width - left, geometry.kernel_width), begin);
-      if (begin) writer.write(column, begin * channels, nullptr, task.input_zero_point);
+    for (int64_t tap = 0; tap < geometry.kernel_width; tap += task.line_taps) {
+      const int64_t first = column + tap * channels, at = left + tap * geometry.dilation_width;
+      const int64_t begin = least(most(-at, int64_t{0}), task.line_taps);
+      const int64_t end = most(least(task.width - at, task.line_taps), begin);
+      if (begin) writer.write(first, begin * channels, nullptr, task.input_zero_point);
       if (end > begin)
-        writer.write(column + begin * channels, (end - begin) * channels, source + (left + begin) * channels, 0);
-      if (end < geometry.kernel_width)
-        writer.write(column + end * channels, (geometry.kernel_width - end) * channels, nullptr, task.input_zero_point);
-      continue;
-    }
-    for (int64_t tap = 0; tap < geometry.kernel_width; ++tap) {
-      const int64_t at = left + tap * geometry.dilation_width;
-      const bool inside = at >= 0 && at < task.width;
-      writer.write(column + tap * channels, channels, inside ? source + at * channels : nullptr, task.input_zero_point);
+        writer.write(first + begin * channels, (end - begin) * channels, source + (at + begin) * channels, 0);
+      if (end < task.line_taps)
+        writer.write(first + end * channels, (task.line_taps - end) * channels, nullptr, task.input_zero_point);
     }
   }
 }
@@ -255,33 +250,34 @@ void pack_lines(const Task& task, Tap tap, int32_t windows, int64_t window_bytes
 constexpr int64_t kMostShortColumns = 1024;  // of kernels whose rows are copied with what lies behind them
 constexpr int32_t kTogether = 8;             // pixels: what one wrote is in the cache before it is read again
 
-bool has_short_rows(const Task& task) {
-  return task.geometry.dilation_width == 1 && task.chunks == 1 && task.columns <= kMostShortColumns;
-}
+bool has_short_rows(const Task& task) { return task.chunks == 1 && task.columns <= kMostShortColumns; }
 
 // The columns of one pixel, one behind the other. Whole vectors are copied: what is too much is written over by the next
-// row, and behind the last one nothing chooses it. `target` has 64 bytes more than columns.
+// line, and behind the last one nothing chooses it. `target` has 64 bytes more than columns.
 void gather_rows(const Task& task, const uint8_t* end, const uint8_t* image, int64_t out_row, int64_t out_column,
                  uint8_t* target) {
   const Geometry& geometry = task.geometry;
-  const int64_t channels = geometry.channels, line = geometry.kernel_width * channels;
+  const int64_t channels = geometry.channels, line = task.line_taps * channels;
   const int64_t left = out_column * geometry.stride_width - geometry.pad_left;
-  const int64_t begin = least(most(-left, int64_t{0}), geometry.kernel_width);
-  const int64_t behind = most(least(task.width - left, geometry.kernel_width), begin);
   int64_t row = out_row * geometry.stride_height - geometry.pad_top;
-  for (int64_t i = 0; i < geometry.kernel_height; ++i, row += geometry.dilation_height, target += line) {
-    if (row < 0 || row >= task.height || behind == begin) {
+  for (int64_t i = 0; i < geometry.kernel_height; ++i, row += geometry.dilation_height) {
+    for (int64_t tap = 0; tap < geometry.kernel_width; tap += task.line_taps, target += line) {
+      const int64_t column = left + tap * geometry.dilation_width;
+      const int64_t begin = least(most(-column, int64_t{0}), task.line_taps);
+      const int64_t behind = most(least(task.width - column, task.line_taps), begin);
+      if (row < 0 || row >= task.height || behind == begin) {
+        __builtin_memset(target, task.input_zero_point, static_cast<size_t>(line));
+        continue;
+      }
+      const uint8_t* source = image + (row * task.width + column) * channels;
+      if (behind - begin == task.line_taps && end - source >= line + 63) {
+        for (int64_t at = 0; at < line; at += 64) __builtin_memcpy(target + at, source + at, 64);
+        continue;
+      }
       __builtin_memset(target, task.input_zero_point, static_cast<size_t>(line));
-      continue;
+      __builtin_memcpy(target + begin * channels, source + begin * channels,
+                       static_cast<size_t>((behind - begin) * channels));
     }
-    const uint8_t* source = image + (row * task.width + left) * channels;
-    if (behind - begin == geometry.kernel_width && end - source >= line + 63) {
-      for (int64_t at = 0; at < line; at += 64) __builtin_memcpy(target + at, source + at, 64);
-      continue;
-    }
-    __builtin_memset(target, task.input_zero_point, static_cast<size_t>(line));
-    __builtin_memcpy(target + begin * channels, source + begin * channels,
-                     static_cast<size_t>((behind - begin) * channels));
   }
 }
 
