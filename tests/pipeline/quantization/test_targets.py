@@ -1,6 +1,7 @@
 """Each target gets the integers that it wants, whatever this machine has."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -78,7 +79,7 @@ def pooled_net() -> ir.Model:
         node("ConvTranspose", ["d", "up_w"], ["u"], "up", kernel_shape=[2, 2]),
         node("Tanh", ["u"], ["t"], "tanh"),
     ]
-    weights = {"second_w": normal(16, 16, 3, 3, scale=0.1), "second_b": normal(16, seed=2)}
+    weights: dict[str, Any] = {"second_w": normal(16, 16, 3, 3, scale=0.1), "second_b": normal(16, seed=2)}
     return classifier(*nodes, last="t", up_w=normal(16, 16, 2, 2, scale=0.1), **weights)
 
 
