@@ -170,7 +170,7 @@ def test_the_reason_names_what_keeps_a_fused_operator_whole(
     names = ["" if name == "_" else name for name in inputs]
     nodes = [helper.make_node(operator, names, ["y"], domain="com.microsoft", **attributes)]
     nodes += [helper.make_node("Relu", ["x"], ["z"])]
-    constants = {"w": normal(5, 15), "g": normal(5), "p": np.zeros(1, np.int64)}
+    constants: dict[str, np.ndarray[Any, Any]] = {"w": normal(5, 15), "g": normal(5), "p": np.zeros(1, np.int64)}
     model = build(nodes[::-1], (1, 4, 5), {name: constants[name] for name in constants if name in inputs},
                   domains=("", "com.microsoft"))  # fmt: skip
     assert only_declined(model).reason.startswith(reason)
