@@ -39,7 +39,6 @@ from netsurgeon.pipeline.model_files import (
     save_model,
     verified,
     with_float_weights,
-    write_text,
 )
 from netsurgeon.pipeline.options import OPTION_GROUPS, Options, OptionValues, check_effects, takes_options
 from netsurgeon.pipeline.profiling import Profile, StructureTimer, TimingTable, profile, timing_feeds
@@ -51,8 +50,6 @@ from netsurgeon.pipeline.report import (
     StoredModel,
     assemble_report,
     check_report_path,
-    is_page,
-    render,
 )
 from netsurgeon.pipeline.run import (
     Compression,
@@ -207,11 +204,8 @@ class _Run:
             )
             self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
-        search = goal_search.facts(result, validation, latency) if goal_search and result else None
         self._write(stored.model, output, inputs, runtime)
-        self._end_stage("write")
-        timings = self._timings(context)  # those that decided: the delivered model is timed anew in every run
-        elsewhere = tuple(context.timer.notes()) if context.timer and timings else ()
+        timings, elsewhere = self._timings(context)  # that decided: the delivered model is timed anew in every run
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
@@ -226,7 +220,7 @@ class _Run:
                     output=output,
                     validation=withhold_promise(validation, examined),
                     bound=bound,
-                    search=search,
+                    search=goal_search.facts(result, validation, latency) if goal_search and result else None,
                     timings=timings,
                     latency=latency,
                     examined=examined,
@@ -237,7 +231,7 @@ class _Run:
                 )
             )
             if report is not None:
-                write_text(render(evidence) if is_page(report) else evidence.to_json(), report)
+                evidence.save(report)
         return Compression(stored.model, evidence, source.path, runtime)
 
     def _with_examined_values(self, source: LoadedModel, inputs: Inputs, runtime: Runtime) -> Inputs:
@@ -361,11 +355,11 @@ class _Run:
             integers = integers.with_sparse_kernels(taken, full_name(self.options.timed_provider))
         return dataclasses.replace(applied, integers=integers)
 
-    def _timings(self, context: StepContext) -> TimingTable | None:
-        """The times that have decided so far, whatever they have decided: also that all stays on floats."""
+    def _timings(self, context: StepContext) -> tuple[TimingTable | None, tuple[Message, ...]]:
+        """The times that have decided so far, whatever they decided, also that all stays on floats; notes on them."""
         if context.timer is None or (self.options.integer_mode is None and self.options.goals is None):
-            return None
-        return copy.deepcopy(context.timer.table)
+            return None, ()
+        return copy.deepcopy(context.timer.table), tuple(context.timer.notes())
 
     def _is_timed(self) -> bool:
         return self.options.profile or (self.options.goals is not None and self.options.goals.is_timed)
@@ -387,11 +381,11 @@ class _Run:
         return latency
 
     def _write(self, model: ir.Model, output: Path | None, inputs: Inputs, runtime: Runtime) -> None:
-        if output is None:
-            return
-        self.progress("writing", 0, 1)
-        feed = next(inputs.calibration.batches())
-        save_model(model, output, lambda path: runtime.session(path).run(feed))
+        if output is not None:
+            self.progress("writing", 0, 1)
+            feed = next(inputs.calibration.batches())
+            save_model(model, output, lambda path: runtime.session(path).run(feed))
+        self._end_stage("write")
 
     def _end_stage(self, name: str) -> None:
         now = time.perf_counter()

@@ -138,7 +138,7 @@ class TimingTable:
         )
         nodes_of = dict(zip(values.get("nodes_of", {}), others, strict=True))
         threads, batch = (None if values.get(name) is None else int(values[name]) for name in ("threads", "batch"))
-        return cls(str(values["machine"]), nodes, models, nodes_of, threads, batch)
+        return cls(str(values["machine"]), nodes, models, nodes_of, threads=threads, batch=batch)
 
     def complete(self, other: TimingTable) -> None:
         """Take from another table what this one lacks."""

@@ -298,8 +298,7 @@ def validate_folds(
     measure, mask = judging.measure(folds[0][1]), folds[0][1].mask
     dense, folds = counted(dense, mask), [(counted(compressed, mask), samples) for compressed, samples in folds]
     models = _BothModels(measure, judging)
-    batches = sum(samples.batch_count for _, samples in folds)
-    for compressed, batch, classes in ticking(_batches(folds), ticks, batches):
+    for compressed, batch, classes in ticking(_batches(folds), ticks, sum(samples.batch_count for _, samples in folds)):
         models.update((dense.run(batch.feed), compressed.run(batch.feed)), batch, classes)
     answers, has_labels = models.answers(), models.labels is not None
     scores = models.scores()
