@@ -21,7 +21,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, NOT_TUNED, RepairJob, tune_behind
+from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, NOT_TUNED, RepairJob, reason_of, tune_behind
 from netsurgeon.pipeline.repair.changes import choose_changes
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds
@@ -110,7 +110,7 @@ def repair_model(
         _check(model, samples)
         training, held_out = split_inputs(samples, options.seed)
     except (CheckFailedError, InputError, ValueError) as error:
-        return Repaired(model, reason=_sentence(error))
+        return Repaired(model, reason=reason_of(error))
     changes, left_out = choose_changes(training, options, dense, runtime)
     job = RepairJob(
         dense=dense,
@@ -138,7 +138,7 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     try:
         facts, reason = _tune_front(job, floats), None
     except NOT_TUNED as error:
-        facts, reason = None, _sentence(error)
+        facts, reason = None, reason_of(error)
     if judge is None:
         return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)
     if facts is not None and facts.has_helped:
@@ -215,11 +215,6 @@ def _without_front(job: RepairJob, beyond: tuple[str, ...]) -> RepairFacts:
         seconds=0.0,
         beyond=beyond,
     )
-
-
-def _sentence(error: Exception) -> str:
-    """What an error says, in its first line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _check(model: ir.Model, samples: Samples) -> None:

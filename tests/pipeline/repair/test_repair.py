@@ -145,6 +145,51 @@ def test_what_lies_in_front_of_an_unknown_operator_is_repaired() -> None:
     assert np.array_equal(before["last"], after["last"])
 
 
+@pytest.mark.parametrize(
+    ("nodes", "output", "lacking"),
+    [
+        ([("ArgMax", ["r"], ["place"]), ("Cast", ["place"], ["name"])], ("name", 8, ["N", 1]), "Cast to STRING"),
+        ([("LayerNormalization", ["r", "scale"], ["n", "m"])], ("m", 1, ["N", 1]), "LayerNormalization with 2 outputs"),
+    ],
+)
+def test_what_pytorch_does_not_give_of_an_operator_is_left_out(
+    nodes: list[tuple[str, list[str], list[str]]], output: tuple[str, int, list[Any]], lacking: str
+) -> None:
+    attributes: dict[str, Any] = {"ArgMax": {"axis": 1}, "Cast": {"to": 8}}
+    made = [onnx.helper.make_node(*node, **attributes.get(node[0], {})) for node in nodes]
+    first = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+    ]
+    last = [onnx.helper.make_node("MatMul", ["r", "v"], ["y"], name="second")]
+    weights_of = {"w": random(32, 24), "v": random(24, 10, seed=2), "scale": np.ones(24)}
+    model = built([*first, *made, *last], weights_of)
+    model.graph.output.append(onnx.helper.make_tensor_value_info(*output))
+    _, repaired = repaired_pair(model)
+    facts = repaired.report.repair
+    assert facts.beyond == (lacking,)
+    assert facts.has_helped
+
+
+@pytest.mark.parametrize("search", [False, True])
+def test_an_error_that_nobody_foresaw_is_a_reason_and_ends_no_search(
+    search: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("qi")
+
+    monkeypatch.setattr("netsurgeon.models.onnx_module.module.OnnxModule.values", fail)
+    model, data = small_network(), labelled(small_network(), 400, 1)
+    options: dict[str, Any] = {"max_drop": "5%", "quantize": "none"} if search else {"sparsity": 0.7}
+    plain, result = (
+        compress(model, data, repair=on, method="obs", damping=0.01, pack=False, **options) for on in (False, True)
+    )
+    messages = [*result.report.notes, *result.report.warnings]
+    assert any("PyTorch failed on it (KeyError: 'qi')" in one for one in messages if one.code == "not-repaired")
+    before, after = weights(plain.model), weights(result.model)
+    assert all(np.array_equal(array, after[name]) for name, array in before.items())
+
+
 def network_behind(place: str) -> onnx.ModelProto:
     """The residual network with an operator that PyTorch lacks behind one of its values."""
     model = residual_network()
