@@ -26,6 +26,7 @@ from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+from netsurgeon.pipeline.verification import output_divergence
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,16 @@ class RepairJob:
     progress: Progress
 
     def tune(
-        self, network: Any, dense: Any, inner: Sequence[str], inputs: Any, *, recipe: Any, augmentation: Any, stage: str
+        self,
+        network: Any,
+        dense: Any,
+        inner: Sequence[str],
+        inputs: Any,
+        *,
+        recipe: Any,
+        augmentation: Any,
+        stage: str,
+        is_whole: bool = False,
     ) -> Any:
         """Tune a network and give its weights to the model; how it went, a `netsurgeon.models.repair.Tuned`.
 
@@ -84,6 +94,7 @@ class RepairJob:
             recipe: a `netsurgeon.models.repair.RepairRecipe`.
             augmentation: a `netsurgeon.models.repair.Augmentation` of them.
             stage: told to `progress`, and the name under which the run folder keeps what a run goes on from.
+            is_whole: whether its outputs are the model's: then their divergence, too, chooses the state that is taken.
 
         Raises:
             ValueError: nothing can be trained, or compared.
@@ -100,6 +111,7 @@ class RepairJob:
             augmentation=augmentation,
             seed=self.options.seed,
             device=self.options.device,
+            divergence=output_divergence if is_whole else None,
             report=functools.partial(self.progress, stage),
             kept=self.run_folder.arrays(stage),
             keep=functools.partial(self.run_folder.keep_arrays, stage),
@@ -156,7 +168,8 @@ def _tune_stretch(job: RepairJob, stretch: Stretch, stage: str) -> StretchFacts:
         tuned = _tuned(job, stretch, stage)
     except NOT_TUNED as error:
         return dataclasses.replace(facts, reason=reason_of(error))
-    return dataclasses.replace(facts, error_before=tuned.error_before, error_after=tuned.error_after, steps=tuned.steps)
+    figures = ("error_before", "error_after", "steps", "seconds")
+    return dataclasses.replace(facts, **{name: getattr(tuned, name) for name in figures})
 
 
 def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:

@@ -8,7 +8,6 @@ are moved and mirrored, so that a few hundred of them are enough. Zeros stay zer
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -132,7 +131,6 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     """Tune what lies in front of operators that PyTorch does not know, then what lies behind; what loses is undone."""
     from netsurgeon.models.onnx_module import OPERATORS
 
-    started = time.monotonic()
     beyond = unknown_operators(job.dense.graph, OPERATORS)
     judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
     try:
@@ -154,7 +152,6 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
         _with_stretches(facts or _without_front(job, beyond), stretches, job),
         error_before=judge.first["relative error"],
         error_after=judge.losses["relative error"],
-        seconds=time.monotonic() - started,
     )
     return Repaired(job.model, facts, reason, has_changed=judge.has_gained)
 
@@ -162,10 +159,11 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
 def _with_stretches(facts: RepairFacts, stretches: tuple[StretchFacts, ...], job: RepairJob) -> RepairFacts:
     """The facts of what lies in front, with what became of the stretches behind it."""
     steps = facts.steps + sum(stretch.steps for stretch in stretches)
+    seconds = facts.seconds + sum(stretch.seconds for stretch in stretches)
     augmentation = facts.augmentation
     if stretches and augmentation != str(job.changes):
         augmentation = f"{augmentation}; {job.changes} behind {', '.join(facts.beyond)}"
-    return dataclasses.replace(facts, steps=steps, stretches=stretches, augmentation=augmentation)
+    return dataclasses.replace(facts, steps=steps, seconds=seconds, stretches=stretches, augmentation=augmentation)
 
 
 def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
@@ -188,6 +186,7 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
         recipe=RepairRecipe(steps=job.steps),
         augmentation=Augmentation(**dataclasses.asdict(job.changes)),
         stage=stage,
+        is_whole=not pair.beyond,
     )
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
     return RepairFacts(

@@ -2,7 +2,8 @@
 
 Two things take time: running models over inputs, which the seconds of one input foretell, and solving layers, which
 goes by rows x columns² of their matrices. The rates below were fitted to runs of LeNet-5, ResNet-20, SqueezeNet and
-ShuffleNet v2 on one core, those of wide layers to a decoder of 615 million parameters. How much faster or slower a machine is, the parts of a run that are over tell.
+ShuffleNet v2 on one core, those of wide layers to a decoder of 615 million parameters. How much faster or slower a
+machine is, the parts of a run that are over tell.
 """
 
 from __future__ import annotations

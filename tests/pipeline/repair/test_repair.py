@@ -171,23 +171,32 @@ def test_what_pytorch_does_not_give_of_an_operator_is_left_out(
     assert facts.has_helped
 
 
-@pytest.mark.parametrize("search", [False, True])
-def test_an_error_that_nobody_foresaw_is_a_reason_and_ends_no_search(
-    search: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fail_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise KeyError("qi")
 
     monkeypatch.setattr("netsurgeon.models.onnx_module.module.OnnxModule.values", fail)
-    model, data = small_network(), labelled(small_network(), 400, 1)
-    options: dict[str, Any] = {"max_drop": "5%", "quantize": "none"} if search else {"sparsity": 0.7}
-    plain, result = (
-        compress(model, data, repair=on, method="obs", damping=0.01, pack=False, **options) for on in (False, True)
-    )
-    messages = [*result.report.notes, *result.report.warnings]
-    assert any("PyTorch failed on it (KeyError: 'qi')" in one for one in messages if one.code == "not-repaired")
+
+
+def test_an_error_that_nobody_foresaw_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_unforeseen(monkeypatch)
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    plain, result = (compress(model, data, sparsity=0.7, repair=on, **FAST) for on in (False, True))
+    (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
+    assert "PyTorch failed on it (KeyError: 'qi')" in warning
     before, after = weights(plain.model), weights(result.model)
     assert all(np.array_equal(array, after[name]) for name, array in before.items())
+
+
+def test_an_error_that_nobody_foresaw_ends_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_unforeseen(monkeypatch)
+    model, data = small_network(), labelled(small_network(), 400, 1)
+    options: dict[str, Any] = {"max_drop": "5%", "quantize": "none", "method": "obs", "damping": 0.01}
+    report = compress(model, data, repair=True, **options).report
+    assert any("PyTorch failed on it (KeyError: 'qi')" in note for note in report.notes if note.code == "not-repaired")
+    assert report.search is not None
+    assert not any(point.repaired for point in report.search.points)
+    assert any(point.chosen for point in report.search.points)
 
 
 def network_behind(place: str) -> onnx.ModelProto:
@@ -363,7 +372,7 @@ def test_sequences_may_be_cut_short_while_weights_are_tuned() -> None:
     assert facts.augmentation == "sequences cut short"
     assert facts.has_helped
     (note,) = [note for note in result.report.notes if note.code == "not-varied"]
-    assert note == "--augment crop was left out: no input holds pictures"
+    assert note == "--augment crop was left out: no input holds pictures of floats or bytes"
 
 
 def test_an_index_that_pytorch_finds_out_of_bounds_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,6 +476,33 @@ def test_outputs_of_any_kind_and_shape_may_stand_beside_the_floats() -> None:
     result = compress(model, {"x": random(256, 32)}, sparsity=0.8, repair=True, **FAST)
     assert result.report.repair is not None
     assert result.report.repair.error_before > 0.0
+
+
+def test_an_output_that_is_not_finite_keeps_nothing_from_being_repaired() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+        onnx.helper.make_node("MatMul", ["r", "v"], ["y"], name="second"),
+        onnx.helper.make_node("Sub", ["x", "x"], ["nothing"]),
+        onnx.helper.make_node("Log", ["nothing"], ["log"]),
+    ]
+    model = built(nodes, {"w": random(32, 24), "v": random(24, 10, seed=2)})
+    model.graph.output.append(onnx.helper.make_tensor_value_info("log", 1, ["N", 32]))
+    _, repaired = repaired_pair(model)
+    facts = repaired.report.repair
+    assert facts.has_helped
+    assert np.isfinite(facts.error_before)
+    assert [record.applied for record in repaired.report.steps if record.name == "repair"] == [True]
+
+
+def test_what_is_compared_afterwards_is_part_of_the_choice_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter(range(1000))
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.output_divergence", lambda dense, other: next(figures))
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    facts = compress(model, data, sparsity=0.7, repair=True, **FAST).report.repair
+    assert facts is not None
+    assert not facts.has_helped
+    assert (facts.tries, facts.steps) == (4, 400)
 
 
 def test_a_batch_that_is_fixed_needs_a_whole_one_held_out() -> None:
