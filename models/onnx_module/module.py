@@ -94,7 +94,9 @@ class OnnxModule(nn.Module):
         codes = {stored.codes for stored in integers.weights} | {stored.codes for stored in integers.biases}
         self.trained = [name for name in arrays if name in codes or name in self._floats]
         if not self.trained:
-            raise ValueError("no weight of the model can be trained")
+            others = sorted({array.dtype.name for array in arrays.values() if array.dtype.kind == "f"} - {"float32"})
+            reason = f": only those in float32 are, and it has {', '.join(others)}" if others else ""
+            raise ValueError(f"no weight of the model can be trained{reason}")
         self.integers: dict[str, Tensor] = {}
         for name, array in plain.items():
             value = torch.from_numpy(np.array(array))

@@ -90,6 +90,15 @@ def test_what_cannot_be_trained_is_refused(nodes: list[onnx.NodeProto], message:
         OnnxModule(made(nodes, {"w": weight(5, 5)}, (5, 5)))
 
 
+def test_weights_in_another_type_are_named() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["short"], to=onnx.TensorProto.FLOAT16),
+        helper.make_node("Gemm", ["short", "w"], ["y"]),
+    ]
+    with pytest.raises(ValueError, match="can be trained: only those in float32 are, and it has float16"):
+        OnnxModule(made(nodes, {"w": weight(5, 7).astype(np.float16)}, (6, 5)))
+
+
 def test_types_of_pytorch_alone_may_lie_between() -> None:
     nodes = [
         helper.make_node("Gemm", ["x", "w"], ["h"]),
