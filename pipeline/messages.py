@@ -50,6 +50,7 @@ CODES: Mapping[str, str] = {
     "one-feed": "All of the data is one feed, and so one sample: its arrays have no axis 0 in common.",
     "old-opset-checked": "ONNX Runtime cannot run so old a model: it was checked with ONNX's reference evaluator.",
     "old-opset-raised": "The opset was older than what can be analysed and was raised.",
+    "option-unused": "An option was given that is about something else that was not asked for.",
     "opset-raised": "The opset was raised because packed weights or integers need it.",
     "output-discrete": "An output has no error bound because its values are discrete.",
     "outputs-alike": "An output of the dense model is the same for most inputs of the measurement.",

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import torch
 from onnx import numpy_helper
+from onnx_ir import tensor_adapters
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -63,7 +65,7 @@ class OnnxModule(nn.Module):
         trained: names of the initializers that are trained.
 
     Raises:
-        ValueError: an operator is none that can be trained, or nothing can be.
+        ValueError: an operator or a type is none that can be trained, or nothing can be.
     """
 
     def __init__(
@@ -92,7 +94,9 @@ class OnnxModule(nn.Module):
         codes = {stored.codes for stored in integers.weights} | {stored.codes for stored in integers.biases}
         self.trained = [name for name in arrays if name in codes or name in self._floats]
         if not self.trained:
-            raise ValueError("no weight of the model can be trained")
+            others = sorted({array.dtype.name for array in arrays.values() if array.dtype.kind == "f"} - {"float32"})
+            reason = f": only those in float32 are, and it has {', '.join(others)}" if others else ""
+            raise ValueError(f"no weight of the model can be trained{reason}")
         self.integers: dict[str, Tensor] = {}
         for name, array in plain.items():
             value = torch.from_numpy(np.array(array))
@@ -132,7 +136,7 @@ class OnnxModule(nn.Module):
             weights: what `weights` gave, for several feeds; None = what it gives now.
 
         Raises:
-            ValueError: a node cannot be trained.
+            ValueError: a node cannot be trained, or gives fewer values than it has outputs.
         """
         weights = self.weights() if weights is None else weights
         values: dict[str, Tensor | None] = {"": None, **feed, **self.integers, **weights}
@@ -145,7 +149,12 @@ class OnnxModule(nn.Module):
                 values[name] = value
             for name in () if names is None else set(step.spent).difference(names):
                 values.pop(name, None)
-        return values if names is None else {name: values[name] for name in names}
+        if names is None:
+            return values
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ValueError(f"PyTorch does not give the value {missing[0]!r}")
+        return {name: values[name] for name in names}
 
     @property
     def rates(self) -> dict[str, float]:
@@ -185,10 +194,21 @@ def _step(node: onnx.NodeProto, version: int, spent: tuple[str, ...]) -> Step:
             value = torch.from_numpy(np.array(numpy_helper.to_array(value)))
         attributes[attribute.name] = value
     if node.op_type == "Cast":
-        sample = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
-        attributes["to"] = torch.from_numpy(sample).dtype
+        attributes["to"] = _torch_type(node, ir.DataType(attributes["to"]))
     names = tuple(node.input), tuple(node.output)
     return Step(_full_name(node), node.name, *names, spent=spent, attributes=attributes)
+
+
+def _torch_type(node: onnx.NodeProto, kind: ir.DataType) -> torch.dtype:
+    """What PyTorch calls the type that a node casts to.
+
+    Raises:
+        ValueError: it has no such type, such as strings.
+    """
+    try:
+        return tensor_adapters.to_torch_dtype(kind)
+    except TypeError as error:
+        raise ValueError(f"Cast {node.name!r} to {kind} cannot be trained: PyTorch has no such type") from error
 
 
 def _trained(graph: onnx.GraphProto, arrays: Mapping[str, npt.NDArray[Any]]) -> set[str]:

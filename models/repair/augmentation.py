@@ -105,7 +105,12 @@ def augmented(augmentation: Augmentation, feed: Feed, seed: int, step: int, numb
 
 
 def _cropped(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """A part of each picture (n, C, H, W), in the size of the whole by bilinear interpolation; one for all inputs."""
+    """A part of each picture (n, C, H, W), in the size of the whole by bilinear interpolation; one for all inputs.
+
+    Bytes are rounded to the nearest.
+    """
+    if not pictures.is_floating_point():
+        return _cropped(pictures.float(), generator).round().to(pictures.dtype)
     count = len(pictures)
     sides = LEAST_CROP + (1.0 - LEAST_CROP) * torch.rand(count, generator=generator)
     centres = (1.0 - sides[:, None]) * (2.0 * torch.rand(count, 2, generator=generator) - 1.0)

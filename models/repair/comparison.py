@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from netsurgeon.models.repair.recorded import Recorded
 
 Feed = Mapping[str, npt.NDArray[Any]]
 Tensors = Mapping[str, Tensor]
+Divergence = Callable[[Sequence[dict[str, Any]], Sequence[dict[str, Any]]], float]
+"""How much less outputs of a network say than those of the dense one, feed by feed as arrays by name; 0 = alike."""
 SAME = 1e-3
 """Most by which values of samples that pass at once may differ from those of samples one by one, as a share of the
 largest: far more than what rounding makes of them, so that a repair that goes on after a stop decides as before."""
@@ -60,7 +63,13 @@ class Comparison:
         self._dense_weights = self._dense.weights()
         self._stacks: dict[tuple[tuple[str, tuple[int, ...]], ...], bool] = {}
         self.outputs, self.inner = self._comparable(inner)
-        self.variances = self._variances()
+        variances = self._variances()
+        self.variances = {name: variance for name, variance in variances.items() if math.isfinite(variance)}
+        self.outputs, self.inner = (
+            tuple(name for name in names if name in self.variances) for names in (self.outputs, self.inner)
+        )
+        if not self.outputs:
+            raise ValueError("no output holds finite floats for each input")
         self.inner = self._kindred()
 
     @property
@@ -130,10 +139,14 @@ class Comparison:
         return torch.where(entries, value, 0.0).sum() / entries.expand(value.shape).sum().clamp(min=1)
 
     @torch.no_grad()
-    def error(self) -> float:
-        """Mean over the outputs of their relative squared errors on the held-out inputs."""
+    def losses(self, divergence: Divergence | None = None) -> tuple[float, float]:
+        """Mean over the outputs of their relative squared errors on the held-out inputs, and their divergence.
+
+        The divergence is infinite where outputs are not finite, and 0 where none is asked for.
+        """
         weights = self._network.eval().weights()
         total, count = 0.0, 0
+        sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
         for feed, size in self._inputs.held_out():
             tensors = self.tensors(feed)
             values = _values(self._network, tensors, self.outputs, weights)
@@ -142,7 +155,19 @@ class Comparison:
                 difference = (values[name] - dense_values[name]).double()
                 total += size * float(self._mean(name, difference.square(), feed)) / self.variances[name]
             count += size
-        return total / (count * len(self.outputs))
+            if divergence is not None:
+                for side, outputs in zip(sides, (dense_values, values), strict=True):
+                    side.append({name: self._counted(name, outputs[name], feed) for name in self.outputs})
+        error = total / (count * len(self.outputs))
+        if divergence is None:
+            return error, 0.0
+        return error, divergence(*sides) if math.isfinite(error) else math.inf
+
+    def _counted(self, name: str, value: Tensor, feed: Feed) -> npt.NDArray[Any]:
+        """A value on the CPU, 0 where it does not count."""
+        entries = self._entries(name, value, feed)
+        array: npt.NDArray[Any] = (value if entries is None else torch.where(entries, value, 0.0)).cpu().numpy()
+        return array
 
     @torch.no_grad()
     def _comparable(self, inner: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -187,7 +212,7 @@ class Comparison:
     def _variances(self) -> dict[str, float]:
         """Of each value over the held-out inputs, around the mean of its place where all have the same shape.
 
-        Where not all entries count, those that do are around their common mean.
+        Where not all entries count, those that do are around their common mean. NaN where values are not finite.
         """
         sums: dict[str, Tensor] = {}
         squares, counts = dict.fromkeys(self.names, 0.0), dict.fromkeys(self.names, 0)

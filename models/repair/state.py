@@ -24,26 +24,31 @@ class RepairState:
         network: as it is when the try goes on.
         best: the best one so far.
         start_error: on the held-out inputs.
-        best_error: the same of the best one.
+        start_divergence: likewise; no state with a greater one is better.
+        best_error: the error of the best one.
         best_step: of its try; 0 = the start.
         number: of the try, from 0.
         step: of the try.
         optimizer: moments by parameter and name.
+        seconds: that it has taken so far, in all runs.
     """
 
     network: dict[str, Tensor]
     best: dict[str, Tensor]
     start_error: float
+    start_divergence: float
     best_error: float
     best_step: int = 0
     number: int = 0
     step: int = 0
     optimizer: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
 
     @classmethod
-    def new(cls, network: OnnxModule, error: float) -> RepairState:
-        """At the start."""
-        return cls(_copied(network), _copied(network), error, error)
+    def new(cls, network: OnnxModule, losses: tuple[float, float]) -> RepairState:
+        """At the start, with its error and divergence."""
+        error, divergence = losses
+        return cls(_copied(network), _copied(network), error, divergence, error)
 
     @classmethod
     def of(cls, arrays: Arrays) -> RepairState:
@@ -53,17 +58,19 @@ class RepairState:
             group, _, name = place.partition("/")
             if group in groups:
                 groups[group][name] = torch.from_numpy(np.array(array))
-        start, best = (float(error) for error in arrays["errors"])
+        start, divergence, best, seconds = (float(figure) for figure in arrays["figures"])
         best_step, number, step = (int(number) for number in arrays["numbers"])
         return cls(
             network=groups["network"],
             best=groups["best"],
             start_error=start,
+            start_divergence=divergence,
             best_error=best,
             best_step=best_step,
             number=number,
             step=step,
             optimizer=groups["optimizer"],
+            seconds=seconds,
         )
 
     def arrays(
@@ -81,7 +88,7 @@ class RepairState:
         }
         return {
             **{place: value.detach().cpu().numpy() for place, value in tensors.items()},
-            "errors": np.array([self.start_error, self.best_error]),
+            "figures": np.array([self.start_error, self.start_divergence, self.best_error, self.seconds]),
             "numbers": np.array([self.best_step, self.number, self.step]),
         }
 
@@ -91,9 +98,10 @@ class RepairState:
             name, _, key = place.rpartition("/")
             optimizer.state[parameters[name]][key] = value.to(parameters[name].device if value.ndim else "cpu")
 
-    def look(self, network: OnnxModule, error: float) -> None:
-        """Keep the network where it is better than all before; NaN is not."""
-        if error < self.best_error:
+    def look(self, network: OnnxModule, losses: tuple[float, float]) -> None:
+        """Keep the network where its error is below all before and its divergence not above the start's; NaN is not."""
+        error, divergence = losses
+        if error < self.best_error and divergence <= self.start_divergence:
             self.best_error, self.best_step, self.best = error, self.step, _copied(network)
 
     def next_try(self) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from netsurgeon.models.onnx_module import OnnxModule
 from netsurgeon.models.repair.augmentation import Augmentation
-from netsurgeon.models.repair.comparison import Comparison, Feed, RepairInputs, as_tensors, shapes_of
+from netsurgeon.models.repair.comparison import Comparison, Divergence, Feed, RepairInputs, as_tensors, shapes_of
 from netsurgeon.models.repair.recorded import Recorded
 from netsurgeon.models.repair.state import Arrays, RepairState
 from netsurgeon.models.training import find_device, seed_of_step
@@ -74,7 +74,7 @@ class Tuned:
         best_step: of the try, after which the network was best; 0 = it is as it was.
         tries: how many.
         augmented: whether the inputs of the try that was taken, or of the last one, were augmented.
-        seconds: that it took.
+        seconds: that it took, in all runs of one that was stopped.
     """
 
     error_before: float
@@ -97,6 +97,7 @@ def tune(
     augmentation: Augmentation,
     seed: int,
     device: str,
+    divergence: Divergence | None = None,
     report: Callable[[int, int], None] = lambda done, count: None,
     kept: Arrays | None = None,
     keep: Callable[[Arrays], None] = lambda arrays: None,
@@ -112,6 +113,7 @@ def tune(
         augmentation: what is done to the inputs of a step.
         seed: of everything random.
         device: where both run: "cpu", "cuda", or "auto" for CUDA where there is any.
+        divergence: what no state may lose by that is taken, besides the squared error; None = nothing.
         report: called with the steps done in all tries, and with what they are when this try ends.
         kept: what `keep` was given last, of a run that was stopped.
         keep: is given all that goes on from here, now and then.
@@ -131,6 +133,7 @@ def tune(
             augmentation=augmentation,
             seed=seed,
             device=place,
+            divergence=divergence,
         )
         tuned = run.tune(report, kept, keep)
     network.to("cpu")
@@ -195,6 +198,7 @@ class _Run:
     augmentation: Augmentation
     seed: int
     device: torch.device
+    divergence: Divergence | None = None
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self.network, self.dense, self.inner, self.inputs, self.device)
@@ -209,8 +213,7 @@ class _Run:
         self.weights |= {name: self.recipe.inner / len(inner) for name in inner}
 
     def tune(self, report: Callable[[int, int], None], kept: Arrays | None, keep: Callable[[Arrays], None]) -> Tuned:
-        started = time.monotonic()
-        state = RepairState.of(kept) if kept else RepairState.new(self.network, self.comparison.error())
+        state = RepairState.of(kept) if kept else RepairState.new(self.network, self._losses())
         recipe, rate = self.recipe, self.recipe.rate * state.start_error
         while state.number < recipe.tries and rate > 0.0:
             self._try(state, rate / self._slower(state.number), report, keep)
@@ -227,8 +230,11 @@ class _Run:
             best_step=state.best_step,
             tries=tries,
             augmented=self._is_augmented(tries - 1),
-            seconds=time.monotonic() - started,
+            seconds=state.seconds,
         )
+
+    def _losses(self) -> tuple[float, float]:
+        return self.comparison.losses(self.divergence)
 
     @property
     def _augmented_tries(self) -> int:
@@ -263,10 +269,13 @@ class _Run:
             state.step = step + 1
             report(done_before + state.step, done_before + recipe.steps)
             if state.step % look_every == 0 or state.step == recipe.steps:
-                state.look(self.network, self.comparison.error())
-            if time.monotonic() - saved > SAVE_SECONDS:
+                state.look(self.network, self._losses())
+            now = time.monotonic()
+            if now - saved > SAVE_SECONDS:
+                state.seconds += now - saved
                 keep(state.arrays(self.network, optimizer, parameters))
-                saved = time.monotonic()
+                saved = now
+        state.seconds += time.monotonic() - saved
 
     def _step(
         self, optimizer: torch.optim.Optimizer, feeds: Sequence[tuple[Feed, int]], step: int, *, is_augmented: bool

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 Rows = npt.NDArray[np.intp]
 
@@ -86,11 +85,10 @@ def augment(pictures: Tensor, shift: int, flip: bool, generator: torch.Generator
     """Move each picture (n, C, H, W) by up to `shift` pixels, its edge repeated, and mirror half of them."""
     count, _, height, width = pictures.shape
     if shift:
-        padded = functional.pad(pictures, (shift, shift, shift, shift), mode="replicate")
-        down, right = torch.randint(0, 2 * shift + 1, (2, count, 1, 1), generator=generator)
-        rows = torch.arange(height).view(1, height, 1) + down
-        columns = torch.arange(width).view(1, 1, width) + right
-        pictures = padded[torch.arange(count).view(-1, 1, 1), :, rows, columns].permute(0, 3, 1, 2)
+        down, right = torch.randint(0, 2 * shift + 1, (2, count, 1, 1), generator=generator) - shift
+        rows = (torch.arange(height).view(1, height, 1) + down).clamp(0, height - 1)
+        columns = (torch.arange(width).view(1, 1, width) + right).clamp(0, width - 1)
+        pictures = pictures[torch.arange(count).view(-1, 1, 1), :, rows, columns].permute(0, 3, 1, 2)
     if flip:
         mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
         pictures = torch.where(mirrored, pictures.flip(3), pictures)

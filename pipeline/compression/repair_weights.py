@@ -127,9 +127,15 @@ class RepairIntegers(RepairStep):
     name, stage, tuned, keeps_places = "repair integers", INTEGERS, "integers", False
 
     def apply(self, model: ir.Model, context: StepContext) -> StepResult | None:
-        """Tune in place, behind the rounding; what is 0 on floats stays so. Where activations are floats nothing is."""
-        if context.options.integer_mode in MATRIX_MODES:
-            return None
+        """Tune in place, behind the rounding; what is 0 on floats stays so. Matrices alone stay, with a note."""
+        mode = context.options.integer_mode
+        if mode in MATRIX_MODES:
+            if not context.options.repair or context.outcomes.get(QUANTIZE) is None:
+                return None
+            reason = (
+                f"with {mode} only weights are tuned, before they become integers; int8 and w4a8 tune integers, too"
+            )
+            return StepResult(model=model, notes=(self.not_repaired(reason),), has_changed=False)
         came_with_integers = bool(context.selection.integers.grids)
         if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
             return None

@@ -30,7 +30,7 @@ from netsurgeon.pipeline.messages import Message
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 11
+FORMAT = 12
 
 
 _IDENTITY, _LOCK = "work", "lock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,13 +26,20 @@ from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
+from netsurgeon.pipeline.verification import output_divergence
+
+logger = logging.getLogger(__name__)
 
 TRIES = 2
 """At most, for each stretch: what does not learn at a third of the learning rate either stays."""
 FRONT, STRETCH, INTEGERS = "repairing", "repairing stretch {}", "repairing integers"
 """Stages of the progress: of what lies in front of what PyTorch lacks, of each stretch behind, and of integers."""
-NOT_TUNED = (CheckFailedError, InputError, ValueError, RuntimeError, IndexError)
-"""What leaves a part of the model as it is, with the reason; the last three are PyTorch's."""
+REASONS = (CheckFailedError, InputError, ValueError, RuntimeError, IndexError)
+"""Errors whose text says by itself why a part of the model stays as it is; the last three are PyTorch's, too."""
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError)
+"""What else may go wrong on the way through PyTorch. Nothing of the model has been changed by then, and a model, or a
+whole search, is worth more than its repair."""
+NOT_TUNED = (*REASONS, *FAILURES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +73,16 @@ class RepairJob:
     progress: Progress
 
     def tune(
-        self, network: Any, dense: Any, inner: Sequence[str], inputs: Any, *, recipe: Any, augmentation: Any, stage: str
+        self,
+        network: Any,
+        dense: Any,
+        inner: Sequence[str],
+        inputs: Any,
+        *,
+        recipe: Any,
+        augmentation: Any,
+        stage: str,
+        is_whole: bool = False,
     ) -> Any:
         """Tune a network and give its weights to the model; how it went, a `netsurgeon.models.repair.Tuned`.
 
@@ -77,6 +94,7 @@ class RepairJob:
             recipe: a `netsurgeon.models.repair.RepairRecipe`.
             augmentation: a `netsurgeon.models.repair.Augmentation` of them.
             stage: told to `progress`, and the name under which the run folder keeps what a run goes on from.
+            is_whole: whether its outputs are the model's: then their divergence, too, chooses the state that is taken.
 
         Raises:
             ValueError: nothing can be trained, or compared.
@@ -93,6 +111,7 @@ class RepairJob:
             augmentation=augmentation,
             seed=self.options.seed,
             device=self.options.device,
+            divergence=output_divergence if is_whole else None,
             report=functools.partial(self.progress, stage),
             kept=self.run_folder.arrays(stage),
             keep=functools.partial(self.run_folder.keep_arrays, stage),
@@ -114,6 +133,15 @@ def layers_by_stage(graph: ir.Graph, layers: Collection[ir.Node]) -> dict[str, t
     in_front = tuple(label(node) for node in nodes_in_front(graph, OPERATORS) if node in layers)
     stretches = stretches_behind(graph, layers, OPERATORS)
     return {FRONT: in_front} | {STRETCH.format(at): stretch.layers for at, stretch in enumerate(stretches, 1)}
+
+
+def reason_of(error: Exception) -> str:
+    """Why a part of the model stays as it is: the first line of an error, whose traceback the log has."""
+    text = next(iter(str(error).splitlines()), type(error).__name__)
+    if isinstance(error, REASONS):
+        return text
+    logger.info("a repair failed", exc_info=error)
+    return f"PyTorch failed on it ({type(error).__name__}: {text})"
 
 
 def tune_behind(job: RepairJob, judge: OutputJudge) -> tuple[StretchFacts, ...]:
@@ -139,8 +167,9 @@ def _tune_stretch(job: RepairJob, stretch: Stretch, stage: str) -> StretchFacts:
     try:
         tuned = _tuned(job, stretch, stage)
     except NOT_TUNED as error:
-        return dataclasses.replace(facts, reason=next(iter(str(error).splitlines()), type(error).__name__))
-    return dataclasses.replace(facts, error_before=tuned.error_before, error_after=tuned.error_after, steps=tuned.steps)
+        return dataclasses.replace(facts, reason=reason_of(error))
+    figures = ("error_before", "error_after", "steps", "seconds")
+    return dataclasses.replace(facts, **{name: getattr(tuned, name) for name in figures})
 
 
 def _tuned(job: RepairJob, stretch: Stretch, stage: str) -> Any:

@@ -107,7 +107,7 @@ def choose_changes(
             crop="crop" in allowed,
         )
     elif not pictures:
-        left_out |= dict.fromkeys(sorted(allowed & PICTURES), "no input holds pictures")
+        left_out |= dict.fromkeys(sorted(allowed & PICTURES), "no input holds pictures of floats or bytes")
     if "noise" in allowed:
         changes = dataclasses.replace(changes, noises=_noises(samples, feeds, changes, pictures))
         left_out |= {} if changes.noises else {"noise": "no input holds floats that are neither pictures nor masks"}
@@ -117,9 +117,12 @@ def choose_changes(
 def _pictures(feeds: Sequence[Feed], changes: Changes) -> dict[str, int]:
     """Inputs that hold pictures, with the axis of their channels.
 
-    A mask beside other inputs is none, nor is what is cut along both sides, as what is added to scores of attention.
+    Floats or bytes: other integers may say anything. A mask beside other inputs is none, nor is what is cut along both
+    sides, as what is added to scores of attention.
     """
-    axes = {name: _channels(array) for name, array in feeds[0].items() if array.dtype.kind == "f"}
+    axes = {
+        name: _channels(array) for name, array in feeds[0].items() if array.dtype.kind == "f" or array.dtype == np.uint8
+    }
     return {
         name: axis
         for name, axis in axes.items()

@@ -18,6 +18,7 @@ class StretchFacts:
         error_before: squared error of what leaves it as a share of the dense model's variance; None = not measured.
         error_after: the same as it is delivered; never above `error_before`.
         steps: updates of its weights, in all tries.
+        seconds: that these took, in all runs of one that was stopped.
         reason: why it is as it was, where it could not be tuned or the model's outputs would not have gained.
     """
 
@@ -27,6 +28,7 @@ class StretchFacts:
     error_before: float | None = None
     error_after: float | None = None
     steps: int = 0
+    seconds: float = 0.0
     reason: str | None = None
 
     @property
@@ -51,7 +53,7 @@ class RepairFacts:
         augmentation: what was done to the inputs of a step, in words.
         beyond: operators that PyTorch does not know: what enters them was compared in place of the outputs.
         stretches: what lies behind these, from narrow value to narrow value: each tuned by itself, on what enters it.
-        seconds: that it took.
+        seconds: that the steps took, in all runs of one that was stopped.
     """
 
     error_before: float

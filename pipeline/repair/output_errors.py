@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.verification import output_divergence
+from netsurgeon.pipeline.verification import float_outputs, output_divergence
 
 Outputs = dict[str, Any]
 
@@ -26,12 +26,19 @@ def outputs_of_models(models: Sequence[ir.Model], samples: Samples, runtime: Run
     return [list(of_model) for of_model in zip(*of_feeds, strict=True)]
 
 
+def compared_outputs(dense: Sequence[Outputs]) -> list[str]:
+    """Names of the outputs that are compared: floats that are finite in the dense model for all inputs."""
+    return [
+        name
+        for name in float_outputs(dense[0])
+        if dense[0][name].ndim and all(np.isfinite(feed[name]).all() for feed in dense)
+    ]
+
+
 def relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float:
-    """Squared error of outputs that are floats as a share of the dense ones' variance, the mean over the outputs."""
+    """Squared error of outputs as a share of the dense ones' variance, the mean over those that are compared."""
     errors = []
-    for name, first in dense[0].items():
-        if not isinstance(first, np.ndarray) or first.dtype.kind != "f" or not first.ndim:
-            continue
+    for name in compared_outputs(dense):
         dense_values, values = ([np.asarray(feed[name], np.float64) for feed in side] for side in (dense, other))
         joined = np.concatenate(dense_values) if len({value.shape[1:] for value in dense_values}) == 1 else None
         flat_dense, flat = (np.concatenate([value.ravel() for value in side]) for side in (dense_values, values))
@@ -41,7 +48,11 @@ def relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float:
 
 
 def output_losses(dense: Sequence[Outputs], other: Sequence[Outputs]) -> dict[str, float]:
-    """How far outputs are from the dense ones, by the name of each measure."""
+    """How far outputs are from the dense ones, by the name of each measure: infinitely where they are not finite."""
+    names = compared_outputs(dense)
+    dense, other = ([{name: feed[name] for name in names} for feed in side] for side in (dense, other))
+    if not all(np.isfinite(feed[name]).all() for feed in other for name in names):
+        return {"relative error": np.inf, "divergence": np.inf}
     return {"relative error": relative_error(dense, other), "divergence": output_divergence(dense, other)}
 
 

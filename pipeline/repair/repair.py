@@ -8,7 +8,6 @@ are moved and mirrored, so that a few hundred of them are enough. Zeros stay zer
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from netsurgeon.pipeline.errors import CheckFailedError, InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.options import Options
 from netsurgeon.pipeline.progress import Progress
-from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, NOT_TUNED, RepairJob, tune_behind
+from netsurgeon.pipeline.repair.behind import FRONT, INTEGERS, NOT_TUNED, RepairJob, reason_of, tune_behind
 from netsurgeon.pipeline.repair.changes import choose_changes
 from netsurgeon.pipeline.repair.facts import RepairFacts, StretchFacts
 from netsurgeon.pipeline.repair.feeds import StepFeeds
@@ -110,7 +109,7 @@ def repair_model(
         _check(model, samples)
         training, held_out = split_inputs(samples, options.seed)
     except (CheckFailedError, InputError, ValueError) as error:
-        return Repaired(model, reason=_sentence(error))
+        return Repaired(model, reason=reason_of(error))
     changes, left_out = choose_changes(training, options, dense, runtime)
     job = RepairJob(
         dense=dense,
@@ -132,13 +131,12 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
     """Tune what lies in front of operators that PyTorch does not know, then what lies behind; what loses is undone."""
     from netsurgeon.models.onnx_module import OPERATORS
 
-    started = time.monotonic()
     beyond = unknown_operators(job.dense.graph, OPERATORS)
     judge = OutputJudge(job.dense, job.model, job.feeds.held_out_samples, job.runtime) if beyond else None
     try:
         facts, reason = _tune_front(job, floats), None
     except NOT_TUNED as error:
-        facts, reason = None, _sentence(error)
+        facts, reason = None, reason_of(error)
     if judge is None:
         return Repaired(job.model, facts, reason, has_changed=facts is not None and facts.has_helped)
     if facts is not None and facts.has_helped:
@@ -154,7 +152,6 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
         _with_stretches(facts or _without_front(job, beyond), stretches, job),
         error_before=judge.first["relative error"],
         error_after=judge.losses["relative error"],
-        seconds=time.monotonic() - started,
     )
     return Repaired(job.model, facts, reason, has_changed=judge.has_gained)
 
@@ -162,10 +159,11 @@ def _repaired(job: RepairJob, floats: ir.Model | None) -> Repaired:
 def _with_stretches(facts: RepairFacts, stretches: tuple[StretchFacts, ...], job: RepairJob) -> RepairFacts:
     """The facts of what lies in front, with what became of the stretches behind it."""
     steps = facts.steps + sum(stretch.steps for stretch in stretches)
+    seconds = facts.seconds + sum(stretch.seconds for stretch in stretches)
     augmentation = facts.augmentation
     if stretches and augmentation != str(job.changes):
         augmentation = f"{augmentation}; {job.changes} behind {', '.join(facts.beyond)}"
-    return dataclasses.replace(facts, steps=steps, stretches=stretches, augmentation=augmentation)
+    return dataclasses.replace(facts, steps=steps, seconds=seconds, stretches=stretches, augmentation=augmentation)
 
 
 def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
@@ -188,6 +186,7 @@ def _tune_front(job: RepairJob, floats: ir.Model | None) -> RepairFacts:
         recipe=RepairRecipe(steps=job.steps),
         augmentation=Augmentation(**dataclasses.asdict(job.changes)),
         stage=stage,
+        is_whole=not pair.beyond,
     )
     figures = ("error_before", "error_after", "learning_rate", "tries", "steps", "seconds")
     return RepairFacts(
@@ -215,11 +214,6 @@ def _without_front(job: RepairJob, beyond: tuple[str, ...]) -> RepairFacts:
         seconds=0.0,
         beyond=beyond,
     )
-
-
-def _sentence(error: Exception) -> str:
-    """What an error says, in its first line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _check(model: ir.Model, samples: Samples) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy.typing as npt
 import onnx_ir as ir
 
-from netsurgeon.passes.graph import label, operator_key
+from netsurgeon.passes.graph import label
 from netsurgeon.pipeline.calibration import Extractor
 from netsurgeon.pipeline.repair.inner_values import narrow_values
+from netsurgeon.pipeline.repair.known_part import lacking_operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ def stretches_behind(graph: ir.Graph, layers: Iterable[ir.Node], known: Collecti
     """
     nodes, layer_nodes = list(graph), set(layers)
     outputs = tuple(value.name or "" for value in graph.outputs)
-    unknown = {node for node in nodes if operator_key(node.domain, node.op_type) not in known}
+    unknown = {node for node in nodes if lacking_operator(node, known) is not None}
     cuts = [(place, (value.name or "",)) for place, _, value in narrow_values(graph, layer_nodes | unknown)]
     stretches: list[Stretch] = []
     start, first, is_in_front, goes_on = "", 0, True, True

@@ -12,6 +12,9 @@ from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.options import Options
 
+PACKAGES = ("torch", "safetensors", "scikit-learn")
+"""What the extra `torch` adds to what is installed anyway."""
+
 
 def require_torch(purpose: str = "training") -> None:
     """Check that PyTorch is there, with what training stands on.
@@ -22,17 +25,19 @@ def require_torch(purpose: str = "training") -> None:
     Raises:
         InputError: it is not.
     """
-    for name in ("torch", "safetensors", "matplotlib"):
+    for name in ("torch", "safetensors"):
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"{purpose} needs {name}, which is not installed: run `pip install torch safetensors scikit-learn`"
+                f"{purpose} needs {name}, which is not installed: run `pip install {' '.join(PACKAGES)}`"
             ) from error
 
 
 def with_repair_chosen(options: Options) -> tuple[Options, tuple[Message, ...]]:
-    """Options that say whether models are repaired, and a note where a search would and PyTorch is missing.
+    """Options that say whether models are repaired, and notes where they are not and the user may think so.
+
+    A search would and PyTorch is missing, or options are given that only a repair uses.
 
     Raises:
         InputError: the user asks for repair, and PyTorch or the device is missing.
@@ -48,7 +53,16 @@ def with_repair_chosen(options: Options) -> tuple[Options, tuple[Message, ...]]:
     if options.repair:
         require_torch("repair")
         check_device(options.device)
+    elif not notes:
+        notes = tuple(_unused(name) for name in ("augment", "device") if getattr(options, name) != "auto")
     return dataclasses.replace(options, repair=bool(options.repair)), notes
+
+
+def _unused(name: str) -> Message:
+    """Note that an option of a repair says nothing without one."""
+    return Message(
+        f"--{name} was not used: it is about --repair, which was not asked for", "option-unused", option=name
+    )
 
 
 def check_device(name: str) -> None:

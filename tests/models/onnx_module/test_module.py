@@ -82,11 +82,46 @@ def test_values_that_nobody_asks_for_go_with_their_last_node(monkeypatch: pytest
         ([helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Det", ["h"], ["y"])], "operators Det cannot"),
         ([helper.make_node("Mine", ["x", "w"], ["y"], domain="my.own")], "operators my.own.Mine cannot be trained"),
         ([helper.make_node("Relu", ["x"], ["y"])], "no weight of the model can be trained"),
+        ([helper.make_node("Cast", ["x"], ["y"], name="names", to=8)], "Cast 'names' to STRING cannot be trained"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(nodes: list[onnx.NodeProto], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OnnxModule(made(nodes, {"w": weight(5, 5)}, (5, 5)))
+
+
+def test_weights_in_another_type_are_named() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["short"], to=onnx.TensorProto.FLOAT16),
+        helper.make_node("Gemm", ["short", "w"], ["y"]),
+    ]
+    with pytest.raises(ValueError, match="can be trained: only those in float32 are, and it has float16"):
+        OnnxModule(made(nodes, {"w": weight(5, 7).astype(np.float16)}, (6, 5)))
+
+
+def test_types_of_pytorch_alone_may_lie_between() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("Cast", ["h"], ["short"], to=onnx.TensorProto.BFLOAT16),
+        helper.make_node("Cast", ["short"], ["y"], to=onnx.TensorProto.FLOAT),
+    ]
+    module = OnnxModule(made(nodes, {"w": weight(5, 7)}, (6, 5)))
+    values = module.values({"x": torch.from_numpy(weight(6, 5))})
+    h, y = values["h"], values["y"]
+    assert h is not None
+    assert y is not None
+    torch.testing.assert_close(y, h, rtol=2**-8, atol=0)
+    assert not torch.equal(y, h)
+
+
+def test_an_output_that_pytorch_does_not_give_is_named() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"]),
+        helper.make_node("LayerNormalization", ["h", "scale"], ["y", "mean"]),
+    ]
+    module = OnnxModule(made(nodes, {"w": weight(5, 7), "scale": weight(7)}, (6, 5)))
+    with pytest.raises(ValueError, match="PyTorch does not give the value 'mean'"):
+        module.values({"x": torch.from_numpy(weight(6, 5))}, ["y", "mean"])
 
 
 def test_constants_that_are_no_floats_meet_values_on_another_device() -> None:

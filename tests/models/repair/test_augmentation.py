@@ -31,6 +31,17 @@ def test_channels_may_come_last() -> None:
     assert torch.equal(turned.permute(0, 3, 1, 2), first({"x": pictures()}, 5)["x"])
 
 
+def test_bytes_are_moved_and_mirrored_as_floats_are() -> None:
+    augmentation = Augmentation(shifts={"x": 2}, flip=True)
+    pixels = (pictures() % 256).to(torch.uint8)
+    moved = augmentation({"x": pixels}, 4)["x"]
+    assert moved.dtype == torch.uint8
+    assert torch.equal(moved.float(), augmentation({"x": pixels.float()}, 4)["x"])
+    cropping = Augmentation(shifts={"x": 0}, crop=True)
+    difference = cropping({"x": pixels}, 4)["x"].float() - cropping({"x": pixels.float()}, 4)["x"]
+    assert 0.0 < float(difference.abs().max()) <= 0.5
+
+
 def test_half_of_many_pictures_are_mirrored() -> None:
     many = torch.rand(400, 1, 4, 4)
     same = (Augmentation(shifts={"x": 0}, flip=True)({"x": many}, 3)["x"] == many).flatten(1).all(1)

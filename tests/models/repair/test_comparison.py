@@ -1,17 +1,22 @@
 """How far networks are from each other, and whether samples may pass at once."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from repaired_networks import HalfOfThem, Inputs, OneByOne, perceptron
+from onnx import helper
+from repaired_networks import HalfOfThem, Inputs, OneByOne, perceptron, random
 
 from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
 from netsurgeon.models.repair import outputs_of
 from netsurgeon.models.repair.comparison import Comparison
+
+Array = NDArray[Any]
 
 
 def comparison(inputs: Inputs) -> Comparison:
@@ -30,8 +35,26 @@ def test_the_error_is_a_share_of_the_variance_of_what_counts(inputs: Inputs) -> 
     counted = slice(None, None, 2 if isinstance(inputs, HalfOfThem) else 1)
     error = np.mean((values - dense_values)[:, counted] ** 2)
     variance = dense_values.var(axis=0).mean() if counted.step == 1 else dense_values[:, counted].var()
-    assert compared.error() == pytest.approx(error / variance, rel=1e-4)
+    assert compared.losses() == (pytest.approx(error / variance, rel=1e-4), 0.0)
     assert compared.names == ("y", "r")
+
+
+class FirstOfThemPositive(Inputs):
+    def held_out(self) -> Iterator[tuple[dict[str, Array], int]]:
+        yield {"x": np.abs(random(40, 12, seed=7))}, 40
+        yield {"x": random(24, 12, seed=8)}, 24
+
+
+def test_outputs_that_are_not_finite_for_some_inputs_are_not_compared() -> None:
+    networks = []
+    for zeros in (True, False):
+        model = perceptron(zeros)
+        model.graph.node.append(helper.make_node("Log", ["x"], ["log"]))
+        model.graph.output.append(helper.make_tensor_value_info("log", onnx.TensorProto.FLOAT, ["N", 12]))
+        networks.append(OnnxModule(model))
+    compared = Comparison(networks[0], networks[1], ["r"], FirstOfThemPositive(), torch.device("cpu"))
+    assert compared.names == ("y", "r")
+    assert np.isfinite(compared.losses()[0])
 
 
 @pytest.mark.parametrize("fault", ["reads numbers", "gives others", "warns"])

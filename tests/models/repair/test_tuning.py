@@ -173,6 +173,57 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bytes(
     assert all(np.array_equal(whole.arrays()[name], array) for name, array in resumed.arrays().items())
 
 
+def test_seconds_are_those_of_all_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netsurgeon.models.repair.tuning.SAVE_SECONDS", 0.0)
+    kept: list[dict[str, Array]] = []
+    repaired(keep=lambda arrays: kept.append(dict(arrays)))
+    middle = kept[30]
+    assert middle["figures"][-1] > 0.0
+    longer = middle | {"figures": middle["figures"] + [0.0, 0.0, 0.0, 1000.0]}
+    assert repaired(kept=longer)[1].seconds > 1000.0 > repaired(kept=middle)[1].seconds
+
+
+def divergences(*figures: float) -> Callable[[Any, Any], float]:
+    """A divergence that is one of these at each look, in turn, first at the start."""
+    turn = iter(figures)
+    return lambda dense, other: next(turn)
+
+
+def test_the_best_state_of_those_that_lose_by_no_measure_is_taken() -> None:
+    assert repaired()[1].best_step > 30
+    _, tuned = repaired(divergence=divergences(1.0, 0.9, 1.0, 0.9, 1.1, 2.0, float("nan")))
+    assert 0 < tuned.best_step <= 30
+    assert tuned.error_after < tuned.error_before
+    assert tuned.tries == 1
+
+
+def test_a_smaller_rate_is_tried_where_every_state_loses_by_the_divergence() -> None:
+    recipe = dataclasses.replace(RECIPE, steps=20, looks=2, tries=3)
+    _, tuned = repaired(recipe, divergence=divergences(1.0, 2.0, 2.0, 2.0, 0.9))
+    assert (tuned.tries, tuned.best_step) == (2, 20)
+    assert tuned.learning_rate == pytest.approx(recipe.rate * tuned.error_before / 3.0)
+    network, tuned = repaired(recipe, divergence=divergences(1.0, *[2.0] * 6))
+    assert (tuned.tries, tuned.best_step) == (3, 0)
+    assert np.array_equal(network.arrays()["w2"], random(24, 4, seed=3) / np.float32(5))
+
+
+def test_the_divergence_is_of_the_outputs_that_count() -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    def divergence(dense: Any, other: Any) -> float:
+        seen.append((dense, other))
+        return 0.0
+
+    network, dense = OnnxModule(perceptron(zeros=True)), OnnxModule(perceptron(zeros=False))
+    run = _Run(network, dense, (), HalfOfThem(), RECIPE, Augmentation(), 0, torch.device("cpu"), divergence)
+    run._losses()
+    ((wanted, values),) = seen
+    for feed, of_dense, of_other in zip(HalfOfThem().held_out(), wanted, values, strict=True):
+        for outputs, module in ((of_dense, dense), (of_other, network)):
+            counted = outputs_of(module, feed[0])["y"] * np.array([1, 0, 1, 0], np.float32)
+            np.testing.assert_allclose(outputs["y"], counted, rtol=1e-5, atol=1e-6)
+
+
 def test_only_entries_that_count_are_compared() -> None:
     network, dense = OnnxModule(perceptron(zeros=True)), OnnxModule(perceptron(zeros=False))
     feeds = [feed for feed, _ in Inputs().held_out()]
@@ -234,7 +285,7 @@ def test_each_channel_of_a_convolution_learns_at_the_pace_of_its_own_size() -> N
     recipe = RepairRecipe(steps=1, warm_up=0, looks=1, rate=1e-3, tries=1)
     before = network.arrays()["w"]
     run = _Run(network, dense, (), Pictures(), recipe, Augmentation(), 0, torch.device("cpu"))
-    run._try(RepairState.new(network, 1e9), 1e-3, lambda done, count: None, lambda arrays: None)
+    run._try(RepairState.new(network, (1e9, 0.0)), 1e-3, lambda done, count: None, lambda arrays: None)
     moved = np.abs(network.arrays()["w"] - before).max(axis=(1, 2, 3))
     assert moved[0] > 0.0
     large, small = (np.sqrt((before[at] ** 2).sum() / 2) for at in (1, 2))

@@ -72,6 +72,9 @@ def frames(model: ir.Model, counts: list[int]) -> Samples:
         ((1, 28, 28), np.float32, "auto", Changes(shifts={"x": 3})),
         ((1, 28, 28), np.float32, "shift,flip", Changes(shifts={"x": 3}, flip=True)),
         ((224, 224, 3), np.float32, "auto", Changes(shifts={"x": 16}, channels_last=frozenset({"x"}), flip=True)),
+        ((3, 32, 32), np.uint8, "auto", Changes(shifts={"x": 4}, flip=True)),
+        ((32, 32, 3), np.uint8, "crop", Changes(shifts={"x": 0}, channels_last=frozenset({"x"}), crop=True)),
+        ((3, 32, 32), np.int64, "auto", Changes()),
         ((12,), np.int64, "auto", Changes()),
         ((12,), np.float32, "shift,flip,crop,lengths", Changes()),
     ],
@@ -231,7 +234,7 @@ def test_an_axis_varies_that_does_so_behind_the_first_feeds() -> None:
 def test_what_the_user_names_and_is_not_done_has_its_reason() -> None:
     text = samples(12, dtype=np.int64)
     assert left_out(text, "crop,noise") == {
-        "crop": "no input holds pictures",
+        "crop": "no input holds pictures of floats or bytes",
         "noise": "no input holds floats that are neither pictures nor masks",
     }
     assert left_out(text, "auto") == left_out(text, "none") == left_out(samples(3, 32, 32), "crop,shift") == {}

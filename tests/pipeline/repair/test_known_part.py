@@ -6,7 +6,7 @@ import pytest
 from onnx import parser
 
 from netsurgeon.pipeline.errors import CheckFailedError
-from netsurgeon.pipeline.repair.known_part import known_part
+from netsurgeon.pipeline.repair.known_part import known_part, lacking_operator
 from netsurgeon.pipeline.runtime import Runtime
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,4] x) => (float[N,4] y, float[N,4] early) {
@@ -54,6 +54,28 @@ def test_a_model_of_known_operators_is_whole() -> None:
 def test_without_a_layer_in_front_there_is_nothing_to_learn() -> None:
     with pytest.raises(CheckFailedError, match="PyTorch does not know Relu, Celu, and no layer lies in front of it"):
         known_part(model(), {"Gemm", "Add"}, ("second", "third"), FEED)
+
+
+@pytest.mark.parametrize(
+    ("body", "lacking"),
+    [
+        ("a = Celu (x) y = Relu (a)", "Celu"),
+        ("a = Cast <to = 8> (x) y = Cast <to = 1> (a)", "Cast to STRING"),
+        ("a = Cast <to = 16> (x) y = Cast <to = 1> (a)", None),  # bfloat16
+        ("a, places = MaxPool <kernel_shape = [2]> (x) y = Relu (places)", "MaxPool with 2 outputs"),
+        ("y, places = MaxPool <kernel_shape = [2]> (x)", None),  # which nobody takes
+        ("a, b = Split <axis = 1> (x) y = Add (a, b)", None),
+        ("y, a = LayerNormalization (x, scale)", "LayerNormalization with 2 outputs"),  # a is an output of the graph
+        ("a = Gather (names, x) y = Relu (x)", "Gather of strings"),
+    ],
+)
+def test_what_pytorch_does_not_give_of_an_operator_makes_a_node_unknown(body: str, lacking: str | None) -> None:
+    outputs = "float[N,4] y, float a" if "LayerNormalization" in body else "float y"
+    header = '<ir_version: 10, opset_import: ["" : 17]>'
+    weights = '<float[4] scale = {1,1,1,1}, string[2] names = {"a", "b"}>'
+    graph = ir.from_onnx_text(f"{header} net (float[N,4] x) => ({outputs}) {weights} {{ {body} }}").graph
+    known = {"Relu", "Cast", "MaxPool", "Split", "Add", "LayerNormalization", "Gather"}
+    assert lacking_operator(next(iter(graph)), known) == lacking
 
 
 def test_weights_that_only_the_rest_takes_are_no_outputs() -> None:

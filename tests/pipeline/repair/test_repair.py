@@ -145,6 +145,60 @@ def test_what_lies_in_front_of_an_unknown_operator_is_repaired() -> None:
     assert np.array_equal(before["last"], after["last"])
 
 
+@pytest.mark.parametrize(
+    ("nodes", "output", "lacking"),
+    [
+        ([("ArgMax", ["r"], ["place"]), ("Cast", ["place"], ["name"])], ("name", 8, ["N", 1]), "Cast to STRING"),
+        ([("LayerNormalization", ["r", "scale"], ["n", "m"])], ("m", 1, ["N", 1]), "LayerNormalization with 2 outputs"),
+    ],
+)
+def test_what_pytorch_does_not_give_of_an_operator_is_left_out(
+    nodes: list[tuple[str, list[str], list[str]]], output: tuple[str, int, list[Any]], lacking: str
+) -> None:
+    attributes: dict[str, Any] = {"ArgMax": {"axis": 1}, "Cast": {"to": 8}}
+    made = [onnx.helper.make_node(*node, **attributes.get(node[0], {})) for node in nodes]
+    first = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+    ]
+    last = [onnx.helper.make_node("MatMul", ["r", "v"], ["y"], name="second")]
+    weights_of = {"w": random(32, 24), "v": random(24, 10, seed=2), "scale": np.ones(24)}
+    model = built([*first, *made, *last], weights_of)
+    model.graph.output.append(onnx.helper.make_tensor_value_info(*output))
+    _, repaired = repaired_pair(model)
+    facts = repaired.report.repair
+    assert facts.beyond == (lacking,)
+    assert facts.has_helped
+
+
+def fail_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("qi")
+
+    monkeypatch.setattr("netsurgeon.models.onnx_module.module.OnnxModule.values", fail)
+
+
+def test_an_error_that_nobody_foresaw_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_unforeseen(monkeypatch)
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    plain, result = (compress(model, data, sparsity=0.7, repair=on, **FAST) for on in (False, True))
+    (warning,) = [warning for warning in result.report.warnings if warning.code == "not-repaired"]
+    assert "PyTorch failed on it (KeyError: 'qi')" in warning
+    before, after = weights(plain.model), weights(result.model)
+    assert all(np.array_equal(array, after[name]) for name, array in before.items())
+
+
+def test_an_error_that_nobody_foresaw_ends_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_unforeseen(monkeypatch)
+    model, data = small_network(), labelled(small_network(), 400, 1)
+    options: dict[str, Any] = {"max_drop": "5%", "quantize": "none", "method": "obs", "damping": 0.01}
+    report = compress(model, data, repair=True, **options).report
+    assert any("PyTorch failed on it (KeyError: 'qi')" in note for note in report.notes if note.code == "not-repaired")
+    assert report.search is not None
+    assert not any(point.repaired for point in report.search.points)
+    assert any(point.chosen for point in report.search.points)
+
+
 def network_behind(place: str) -> onnx.ModelProto:
     """The residual network with an operator that PyTorch lacks behind one of its values."""
     model = residual_network()
@@ -318,7 +372,7 @@ def test_sequences_may_be_cut_short_while_weights_are_tuned() -> None:
     assert facts.augmentation == "sequences cut short"
     assert facts.has_helped
     (note,) = [note for note in result.report.notes if note.code == "not-varied"]
-    assert note == "--augment crop was left out: no input holds pictures"
+    assert note == "--augment crop was left out: no input holds pictures of floats or bytes"
 
 
 def test_an_index_that_pytorch_finds_out_of_bounds_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,6 +478,33 @@ def test_outputs_of_any_kind_and_shape_may_stand_beside_the_floats() -> None:
     assert result.report.repair.error_before > 0.0
 
 
+def test_an_output_that_is_not_finite_keeps_nothing_from_being_repaired() -> None:
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+        onnx.helper.make_node("MatMul", ["r", "v"], ["y"], name="second"),
+        onnx.helper.make_node("Sub", ["x", "x"], ["nothing"]),
+        onnx.helper.make_node("Log", ["nothing"], ["log"]),
+    ]
+    model = built(nodes, {"w": random(32, 24), "v": random(24, 10, seed=2)})
+    model.graph.output.append(onnx.helper.make_tensor_value_info("log", 1, ["N", 32]))
+    _, repaired = repaired_pair(model)
+    facts = repaired.report.repair
+    assert facts.has_helped
+    assert np.isfinite(facts.error_before)
+    assert [record.applied for record in repaired.report.steps if record.name == "repair"] == [True]
+
+
+def test_what_is_compared_afterwards_is_part_of_the_choice_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter(range(1000))
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.output_divergence", lambda dense, other: next(figures))
+    model, data = small_network(), labelled(small_network(), 256, 1)
+    facts = compress(model, data, sparsity=0.7, repair=True, **FAST).report.repair
+    assert facts is not None
+    assert not facts.has_helped
+    assert (facts.tries, facts.steps) == (4, 400)
+
+
 def test_a_batch_that_is_fixed_needs_a_whole_one_held_out() -> None:
     nodes = [onnx.helper.make_node("Gemm", ["x", "w"], ["y"], name="first")]
     model = built(nodes, {"w": random(32, 10)}, entry=(32, 32), end=(32, 10))
@@ -432,14 +513,16 @@ def test_a_batch_that_is_fixed_needs_a_whole_one_held_out() -> None:
 
 
 @pytest.mark.parametrize("mode", ["w4", "w8"])
-def test_weights_are_repaired_where_activations_stay_floats_and_integers_stay_without_a_warning(mode: str) -> None:
+def test_weights_are_repaired_where_activations_stay_floats_and_a_note_says_that_integers_stay(mode: str) -> None:
     options: dict[str, Any] = {**UNIFORM, "pack": False}
     report = compress(residual_network(), pictures(256), quantize=mode, sparsity=0.7, repair=True, **options).report
     assert report.integers is not None
     assert report.repair is not None
     assert report.repair.has_helped
     assert report.integer_repair is None
-    assert "not-repaired" not in [message.code for message in (*report.warnings, *report.notes)]
+    assert "not-repaired" not in [warning.code for warning in report.warnings]
+    (note,) = [note for note in report.notes if note.code == "not-repaired"]
+    assert note.startswith(f"the integers were not repaired: with {mode} only weights are tuned, before they become")
     assert "<li>Weights: repaired with " in report.to_html()
     assert "<li>Integers: " not in report.to_html()
 
@@ -529,15 +612,15 @@ def test_nothing_imports_torch_unless_it_is_asked_for() -> None:
 def test_a_search_goes_further_with_repair() -> None:
     model, data = small_network(), labelled(small_network(), 600, 1)
     test = labelled(small_network(), 600, 2)
-    result = compress(model, data, test=test, max_drop="3%", quantize="none", repair=True, method="obs", damping=0.01)
+    result = compress(model, data, test=test, max_drop="3%", quantize="none", repair=True, method="magnitude")
     assert result.report.search is not None
     candidates = [point for point in result.report.search.points if point.kind == "candidate"]
     (chosen,) = [point for point in candidates if point.chosen]
-    reasons = [note.code for note in result.report.notes if note.code == "not-repaired"]
-    assert chosen.repaired == (not reasons)
+    assert chosen.repaired
+    assert "not-repaired" not in [note.code for note in result.report.notes]
     shares = [point.kept or 0.0 for point in candidates if not point.repaired and (point.bound or 0.0) <= 0.03]
     assert chosen.kept is not None
-    assert not chosen.repaired or chosen.kept < min(shares)
+    assert chosen.kept < min(shares)
 
 
 def test_a_search_judges_structures_after_a_repair_with_full_effort() -> None:

@@ -1,6 +1,8 @@
 """Without PyTorch training is refused, and what it refuses is said in a sentence."""
 
 import importlib
+import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +11,12 @@ import pytest
 from netsurgeon import cli
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.options import Options
-from netsurgeon.pipeline.repair.torch_checks import require_torch, value_errors_as_input_errors, with_repair_chosen
+from netsurgeon.pipeline.repair.torch_checks import (
+    PACKAGES,
+    require_torch,
+    value_errors_as_input_errors,
+    with_repair_chosen,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,7 +35,7 @@ def test_without_torch_the_user_is_told_what_to_install(
     assert cli.run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "x.onnx")]) == 2
 
 
-@pytest.mark.parametrize("name", ["torch", "safetensors", "matplotlib"])
+@pytest.mark.parametrize("name", ["torch", "safetensors"])
 def test_each_package_that_is_missing_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
@@ -42,6 +49,31 @@ def test_each_package_that_is_missing_is_named(name: str, monkeypatch: pytest.Mo
     with pytest.raises(InputError, match=f"training needs {name}, which is not installed: run `pip install") as raised:
         require_torch()
     assert isinstance(raised.value.__cause__, ImportError)
+
+
+def test_what_is_to_be_installed_is_what_the_extra_adds() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    extra, core = (
+        {re.split("[<>=!~; ]", text)[0] for text in texts}
+        for texts in (project["optional-dependencies"]["torch"], project["dependencies"])
+    )
+    assert set(PACKAGES) == extra - core
+    assert "matplotlib" in core
+
+
+@pytest.mark.parametrize(
+    ("options", "unused"),
+    [
+        (Options(sparsity=0.5, augment="crop", device="cuda:9"), ["augment", "device"]),
+        (Options(sparsity=0.5, device="cpu", repair=True), []),
+        (Options(sparsity=0.5), []),
+        (Options(effort="full", max_drop="1%", augment="none"), []),
+    ],
+)
+def test_options_of_a_repair_that_was_not_asked_for_are_named(options: Options, unused: list[str]) -> None:
+    _, notes = with_repair_chosen(options)
+    assert [(note.code, note.data["option"]) for note in notes] == [("option-unused", name) for name in unused]
+    assert all(note.startswith(f"--{name} was not used") for note, name in zip(notes, unused, strict=True))
 
 
 def test_a_value_that_is_refused_is_said_in_the_users_words() -> None:
