@@ -81,8 +81,8 @@ CODES: Mapping[str, str] = {
     "units-scarce": "Some layers have less than a tenth of their units left.",
     "unread-units-stay": "Units that nothing reads any more could not be removed.",
     "weight-not-rounded": "A weight is stored as it is, not in the smaller type.",
-    "zeros-in-vain": "Weights were removed, but in this form zeros take as many bytes and as much time as others.",
     "worse-than-chance": "The dense model's perplexity is worse than that of guessing, so that it says little.",
+    "zeros-in-vain": "Weights were removed, but in this form zeros take as many bytes and as much time as others.",
 }
 """Every code and what it means; docs/messages.md is made from it. A code that was released keeps its meaning."""
 
