@@ -192,7 +192,6 @@ class _Run:
             result = self._search(goal_search, context, dense) if goal_search else None
             del dense  # else its weights would lie beside all that the steps make, and two sessions of the validation
             applied = result.applied if result else self._apply(context)
-            self._end_stage("search" if result else "prune")
             applied, stored = deliver(self.steps, context, applied, source, store)
             store.cache_clear()
             if is_as_it_came(applied):
@@ -204,6 +203,7 @@ class _Run:
             )
             self._end_stage("validate")
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
+        search = goal_search.facts(result, validation, latency) if goal_search and result else None
         self._write(stored.model, output, inputs, runtime)
         timings, elsewhere = self._timings(context)  # that decided: the delivered model is timed anew in every run
         with after_delivery(output):
@@ -220,7 +220,7 @@ class _Run:
                     output=output,
                     validation=withhold_promise(validation, examined),
                     bound=bound,
-                    search=goal_search.facts(result, validation, latency) if goal_search and result else None,
+                    search=search,
                     timings=timings,
                     latency=latency,
                     examined=examined,
@@ -304,7 +304,9 @@ class _Run:
         """Do what was asked for."""
         plan_steps([step for step in self.steps if not step.is_storage], context)
         self._end_stage("measure")
-        return apply_plan(self.steps, context)
+        applied = apply_plan(self.steps, context)
+        self._end_stage("prune")
+        return applied
 
     def _goal_search(
         self,
@@ -341,7 +343,9 @@ class _Run:
         plan_steps([step for step in self.steps if step.name == ChooseUnits.name], context)
         trim = context.plans.get(ChooseUnits.name)
         work = context.run_folder
-        return goal_search.search(selection, context.calibration, trim, self.progress, work, dense=dense)
+        result = goal_search.search(selection, context.calibration, trim, self.progress, work, dense=dense)
+        self._end_stage("search")
+        return result
 
     def _timed_integers(self, applied: AppliedPlan, delivered: ir.Model, context: StepContext) -> AppliedPlan:
         """Where the model runs on integers on this machine: how fast the delivered one is beside the dense one."""
