@@ -38,9 +38,9 @@ from netsurgeon.pipeline.quantization import (
     Examination,
     IntegerChoice,
     IntegerModel,
-    check_floats,
     examine_integers,
     integers_of_bits,
+    quantized_already,
     time_integers,
 )
 from netsurgeon.pipeline.report import compared_speed, stay_summary
@@ -196,7 +196,9 @@ def _inspect_quantization(
     progress("opening", 0, 1)
     runtime = settings.runtime()
     source = open_model(model, runtime)
-    check_floats(weights_to_floats(source.model)[1])
+    incoming = weights_to_floats(source.model)[1]
+    if incoming.layers:
+        raise InputError(f"{quantized_already(incoming)}: give the float model that it was made from")
     samples = (
         made_up_samples(source, runtime) if data is None else open_by_options(source, data, settings, settings.limit)
     )

@@ -27,6 +27,6 @@ def check_effects(options: Options) -> None:
     has_ranges = mode in WITH_RANGES or (mode is None and options.may_choose_integers)
     if options.ranges != QuantizeOptions.ranges and not has_ranges:
         raise InputError(
-            f"ranges {options.ranges} says where integers of activations end, and none are made here: leave it out, or "
-            f"give it with quantize {' or '.join(WITH_RANGES)}"
+            f"ranges {options.ranges} says how ranges of activations are measured, and none are measured here: leave "
+            f"it out, or give it with quantize {' or '.join(WITH_RANGES)}"
         )

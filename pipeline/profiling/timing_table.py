@@ -188,7 +188,10 @@ class StructureTimer:
         """That the times which decide are not those of this machine, with these threads and this batch."""
         if self._is_of_others:
             times, here = self.table.origin, self._here.origin
-            text = f"the times that decide are of {times}, and this is {here}: without --timings they are measured anew"
+            text = (
+                f"the times that decide are of {times}, and this is {here}: without --timings, in a new work folder, "
+                "they are measured anew"
+            )
             yield Message(text, "timed-elsewhere", times=times, here=here)
 
     @property

@@ -1,13 +1,13 @@
 """Which layers run on integers, and the run that puts them there."""
 
-from netsurgeon.pipeline.quantization.choose import USUAL_KEPT, IntegerChoice
+from netsurgeon.pipeline.quantization.choose import USUAL_KEPT, IntegerChoice, without_times
 from netsurgeon.pipeline.quantization.examine import Examination, examine_integers, integers_of_bits
 from netsurgeon.pipeline.quantization.facts import IntegerFacts, IntegerLayerFacts
 from netsurgeon.pipeline.quantization.incoming import (
-    check_floats,
     check_trainable,
     integer_notes,
     options_for_integers,
+    quantized_already,
 )
 from netsurgeon.pipeline.quantization.integer_model import IntegerModel, IntegerPlan, make_integer_model
 from netsurgeon.pipeline.quantization.matrices import MATRIX_MODES
@@ -33,7 +33,6 @@ __all__ = [
     "IntegerPlan",
     "Quantized",
     "Target",
-    "check_floats",
     "check_trainable",
     "examine_integers",
     "integer_notes",
@@ -44,9 +43,11 @@ __all__ = [
     "measured_again",
     "options_for_integers",
     "quantize_model",
+    "quantized_already",
     "stand_in",
     "structure_name",
     "time_integers",
     "unless_slower",
+    "without_times",
     "zeros_save_bytes",
 ]

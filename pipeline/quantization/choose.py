@@ -47,6 +47,8 @@ USUAL_KEPT = 0.3
 """The share that a search is expected to keep: what it will find is not known when layers are chosen."""
 LEAST_GAIN = 0.95
 """Share of the dense kernel's time above which netsurgeon-sparse leaves a layer to it."""
+FASTER_ON_FLOATS = "it is faster on floats"
+"""Why a layer stays on floats, before its times."""
 ANY_MOST = 63
 """Largest integer of weights whose values do not matter: how long a kernel takes does not depend on them."""
 
@@ -78,7 +80,7 @@ class LayerTimes:
     def reason(self) -> str:
         """Why it stays on floats, where integers cost time."""
         sparse = f", {self._at_kept:.3g} ms with {1.0 - self.kept:.0%} of its weights 0" if self.sparse else ""
-        return f"it is faster on floats: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers{sparse}"
+        return f"{FASTER_ON_FLOATS}: {self.floats:.3g} ms on floats, {self.integers:.3g} ms on integers{sparse}"
 
     def at(self, kept: Array) -> Array:
         """Milliseconds on integers, of the kernel that is faster, by the share of the weights kept, (points,).
@@ -125,7 +127,7 @@ class IntegerChoice:
             return next(iter(floats.values()))
         layers: dict[str, list[str]] = {}
         for name, reason in floats.items():
-            layers.setdefault(reason.partition(": ")[0], []).append(name)  # without the figures of single layers
+            layers.setdefault(without_times(reason), []).append(name)
         return "; ".join(f"{reason} ({_listed(names)})" for reason, names in layers.items())
 
     @property
@@ -141,6 +143,11 @@ class IntegerChoice:
         on_integers = (times.at(ends) for name, times in self.times.items() if name not in self.stay)
         sparsest_ms, dense_ms = sum(on_integers, np.zeros(2))
         return bool(sparsest_ms < dense_ms)
+
+
+def without_times(reason: str) -> str:
+    """Why a layer stays on floats, without the times that are its own: layers of one reason are told together."""
+    return FASTER_ON_FLOATS if reason.startswith(f"{FASTER_ON_FLOATS}: ") else reason
 
 
 def _listed(names: Sequence[str]) -> str:

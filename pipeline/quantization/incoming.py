@@ -20,9 +20,13 @@ def options_for_integers(integers: IntegerWeights, options: Options) -> Options:
     """
     if not integers.layers:
         return options
-    is_so = f"the model is quantized already ({summary(integers.layers)})"
+    is_so = quantized_already(integers)
     if options.integer_mode is not None:
-        check_floats(integers)
+        way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
+        raise InputError(
+            f"{is_so}, and --quantize makes integers of floats: leave it out, or {way_out} the float model that it was "
+            "made from"
+        )
     if integers.grids and options.trim is not None:
         raise InputError(
             f"{is_so}, and units of it are not trimmed: --sparsity prunes its integers as they are, or trim the float "
@@ -36,19 +40,9 @@ def options_for_integers(integers: IntegerWeights, options: Options) -> Options:
     return dataclasses.replace(options, quantize="none")
 
 
-def check_floats(integers: IntegerWeights) -> None:
-    """Refuse to make integers of a model that came with some.
-
-    Raises:
-        InputError: it did.
-    """
-    if not integers.layers:
-        return
-    way_out = "--sparsity prunes its integers as they are, or give" if integers.grids else "give"
-    raise InputError(
-        f"the model is quantized already ({summary(integers.layers)}), and --quantize makes integers of floats: leave "
-        f"it out, or {way_out} the float model that it was made from"
-    )
+def quantized_already(integers: IntegerWeights) -> str:
+    """That a model came with integers, and which: how a sentence begins that refuses to make further ones of it."""
+    return f"the model is quantized already ({summary(integers.layers)})"
 
 
 def integer_notes(integers: IntegerWeights) -> tuple[Message, ...]:
@@ -74,6 +68,6 @@ def check_trainable(integers: IntegerWeights) -> None:
     """
     if any(layer.form != QDQ for layer in integers.layers):
         raise InputError(
-            f"the model is quantized already ({summary(integers.layers)}), and integers cannot be trained: retrain the "
-            "float model that it was made from, then compress that with --quantize int8"
+            f"{quantized_already(integers)}, and integers cannot be trained: retrain the float model that it was "
+            "made from, then compress that with --quantize int8"
         )

@@ -143,18 +143,22 @@ class GoalSearch:
     def _search_with(self, context: SearchContext, trim: TrimPlan | None) -> SearchResult:
         """Search in the forms that weights may be kept in."""
         options = self.options
-        gains = (
-            options.may_choose_integers
-            and self._quantizes
-            # of a place that is not timed here it is taken to be faster on integers: the user has named it for them
-            and (
-                not TARGETS[options.target].is_measured
-                or CandidateEvaluator(context).in_form(options.goal_mode).integers.gains
-            )
-        )
-        forms = options.forms_to_try(gains)
+        forms = options.forms_to_try(self._gains_by_integers(context))
         evaluator = self._evaluator(context, *forms)
         return search(evaluator, self.goals, trim, forms, prefer=options.prefer, repairs=bool(options.repair))
+
+    def _gains_by_integers(self, context: SearchContext) -> bool:
+        """Whether a search that may choose integers tries them: where they are faster, or the target is meant for them.
+
+        What is timed here says nothing of a target elsewhere, so a goal of time, which is one of this machine, stays on
+        floats for it; other goals try integers if any layer can be on them.
+        """
+        options = self.options
+        is_measured = TARGETS[options.target].is_measured
+        if not (options.may_choose_integers and self._quantizes) or (self.goals.is_timed and not is_measured):
+            return False
+        choice = CandidateEvaluator(context).in_form(options.goal_mode).integers
+        return choice.gains if is_measured else any(layer.name not in choice.stay for layer in context.selection.layers)
 
     def _evaluator(self, context: SearchContext, *forms: str) -> CandidateEvaluator:
         """What makes candidates in these forms and judges them; what integers of the first ones cost is measured."""

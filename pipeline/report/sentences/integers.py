@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from netsurgeon.pipeline.notation import counted
 from netsurgeon.pipeline.profiling import Profile, Timed
-from netsurgeon.pipeline.quantization import IntegerFacts
+from netsurgeon.pipeline.quantization import IntegerFacts, without_times
 
 BOUND_OF_PRUNING = (
     "The bound and the error beside it are those of pruning alone: integers come after it, and what they change is "
@@ -98,7 +98,7 @@ def stay_summary(reasons: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, reason in reasons:
-        groups.setdefault(reason.partition(": ")[0], []).append((name, reason))
+        groups.setdefault(without_times(reason), []).append((name, reason))
     sentences = []
     for short, layers in groups.items():
         names = _named([name for name, _ in layers])

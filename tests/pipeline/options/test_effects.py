@@ -15,8 +15,9 @@ from netsurgeon.pipeline.options.effects import check_effects
     [
         ({"quantize": "int8", "values": "codebook"}, "quantize int8 makes integers .* values codebook .*leave one"),
         ({"quantize": "w4", "values": "float16"}, "quantize w4 makes integers .* values float16 .*leave one"),
-        ({"sparsity": 0.5, "ranges": "percentile"}, "ranges percentile .* none are made here: leave it out"),
+        ({"sparsity": 0.5, "ranges": "percentile"}, "ranges percentile .* none are measured here: leave it out"),
         ({"quantize": "w8", "ranges": "min-max"}, "ranges min-max .*give it with quantize int8 or w4a8"),
+        ({"quantize": "dynamic", "ranges": "min-max"}, "ranges min-max .*none are measured here.*quantize int8"),
         ({"quantize": "none", "max_drop": 0.01, "ranges": "min-max"}, "ranges min-max .*leave it out"),
         ({"values": "float16", "max_drop": 0.01, "ranges": "min-max"}, "ranges min-max .*leave it out"),
     ],

@@ -217,6 +217,7 @@ def test_times_of_another_machine_or_run_are_told(
     feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
     timer = StructureTimer(own, graph("y = Relu(x)"), feed, Runtime(threads=1), lambda _: None)
     notes = [(note.code, note.data) for note in timer.notes()]
+    assert all("without --timings, in a new work folder, they are measured anew" in note for note in timer.notes())
     assert notes == ([] if said is None else [("timed-elsewhere", {"times": said, "here": "here, 1 thread, batch 2"})])
     assert timer.place == (said or "this machine")
     timer.nodes()

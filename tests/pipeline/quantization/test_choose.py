@@ -154,6 +154,15 @@ def test_a_skeleton_runs_on_the_kernels_of_the_real_model(make: Any) -> None:
     assert ir.to_proto(model).SerializeToString() == before
 
 
+def test_reasons_are_told_whole_but_for_the_figures_of_single_layers() -> None:
+    slower = {name: LayerTimes(floats=1.0, integers=float(ms)).reason for name, ms in (("a", 2), ("b", 3))}
+    unmade = "its input cannot be made: Foo is not known"
+    floats = {**slower, "c": unmade, "d": "its input cannot be made: Bar is not known"}
+    assert IntegerChoice(stay=floats).reason_for_floats(floats) == (
+        f"it is faster on floats (a and 1 more); {unmade} (c); its input cannot be made: Bar is not known (d)"
+    )
+
+
 def test_nothing_gains_where_every_layer_is_back_on_floats() -> None:
     times = {"first": LayerTimes(floats=1.0, integers=2.0)}
     noise = Timed(dense=1.0, model=0.9, speedup=1.1, low=1.05, high=1.15)

@@ -8,15 +8,17 @@ import onnx_ir as ir
 import pytest
 from perceptron_models import weights_of
 from plain_models import DENSE, DIGITS, TEST
+from quantized_models import PADDED, network_of, node, normal
 from searched_models import Data
 
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.compression import steps
+from netsurgeon.pipeline.errors import CheckFailedError
 from netsurgeon.pipeline.messages import Message
 from netsurgeon.pipeline.profiling import timing_table
 from netsurgeon.pipeline.quantization import Quantized
 from netsurgeon.pipeline.report.report import Report
-from netsurgeon.pipeline.search import descent, structure_search
+from netsurgeon.pipeline.search import descent, goal_search, structure_search
 from netsurgeon.pipeline.search.candidates import CandidateEvaluator
 
 
@@ -90,6 +92,46 @@ def test_for_a_target_that_is_not_timed_here_drop_and_size_choose_integers(
     assert report.search.form == "w4a8"
     assert report.integers is not None
     assert (report.integers.on_integers, report.integers.timed) == (len(report.integers.layers), None)
+
+
+@pytest.mark.parametrize(
+    ("target", "goals", "first"),
+    [
+        ("cuda", {"speedup": 1.5}, "codebook"),
+        ("tensorrt", {"latency": "1ms"}, "codebook"),
+        ("qnn", {"speedup": 1.5, "max_drop": 0.02}, "codebook"),
+        ("cuda", {"max_size": "4KB"}, "w4a8"),
+        ("cuda", {"max_macs": "10k"}, "w4a8"),
+        ("cpu", {"speedup": 1.5}, "w4a8"),
+    ],
+)
+def test_times_of_this_machine_are_reached_on_floats_for_a_target_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, target: str, goals: dict[str, Any], first: str
+) -> None:
+    """Its integers are signed, which the CPU provider does not fuse: a stand-in for them would be faster than they."""
+    forms_tried: list[tuple[str, ...]] = []
+
+    def look_at_forms(*arguments: Any, **_: object) -> None:
+        forms_tried.append(arguments[3])
+        raise CheckFailedError("the forms are known")
+
+    monkeypatch.setattr(goal_search, "search", look_at_forms)
+    with pytest.raises(CheckFailedError, match="the forms are known"):
+        searched(target=target, effort="fast", **goals)
+    assert [forms[0] for forms in forms_tried] == [first]
+
+
+def test_a_size_costs_no_weights_for_integers_that_no_layer_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights on floats take 4 bytes in the form of integers, and 1 in that of floats."""
+    conv = node("Conv", ["x", "w"], ["y"], "conv", **PADDED)
+    model = network_of([conv], {"w": normal(16, 16, 3, 3, scale=0.1)}, entry=("N", 16, 6, 6))
+    data = {"x": normal(128, 16, 6, 6)}
+    report = compress(model, data, max_size="5KB", target="cuda", effort="fast").report
+    assert report.search is not None
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    assert (chosen.form, chosen.bits) == ("codebook", None)
+    assert chosen.kept is not None
+    assert chosen.kept > 0.9
 
 
 def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,9 @@ def test_layers_with_one_reason_share_a_sentence() -> None:
         "conv 1, conv 2, conv 3, conv 4 and 2 more stay on floats: it is faster on floats",
         "last, end stay on floats: its input is transposed",
     )
+    cause = "opset 11 cannot be raised to 13: Foo is not known"
+    assert stay_summary([("a", cause), slower[0], slower[1]])[0] == f"a stays on floats: {cause}"
+    assert stay_summary([("a", cause), ("b", f"{cause} there")])[1] == f"b stays on floats: {cause} there"
     assert stay_summary(slower[:1]) == (f"conv 1 stays on floats: {slower[0][1]}",)
     assert stay_summary([]) == ()
 
