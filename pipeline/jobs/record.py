@@ -103,7 +103,7 @@ def identity_of(model: Path, sources: Mapping[str, Any], options: Options) -> di
     functions = {name: entry for name, entry in read.items() if _is_function(entry)}
     others = [entry for name, entry in read.items() if name not in functions]
     identity = {
-        "options": options.described(),
+        "options": options.described() | {"round_to": options.multiple},  # which the processor decides by default
         "sources": {name: str(source) for name, source in sources.items()},
         "files": [(str(file), file_digest(file)) for file in files_behind((*others, *options.custom_ops), [model])],
         "functions": {name: source_digest(function) for name, function in functions.items()},

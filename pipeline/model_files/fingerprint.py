@@ -136,8 +136,13 @@ def _blocks(files: Sequence[Path]) -> Iterator[bytes]:
 def data_facts(data: DataSource, samples: Samples) -> DataFacts:
     """Name, number and hash of inputs."""
     path = path_of(data)
-    name = path.name if path else data if isinstance(data, str) else type(data).__name__
+    name = _name_of(path) if path else data if isinstance(data, str) else type(data).__name__
     return DataFacts(name, samples.count, samples.digest())
+
+
+def _name_of(path: Path) -> str:
+    """The name of a file or folder, also of one that is named by where it lies, such as `.`."""
+    return path.resolve().name if path.name in ("", "..") else path.name
 
 
 def versions() -> dict[str, str]:

@@ -73,7 +73,7 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _call(report: ReportRecord) -> str:
-    """The call, and before it a comment on what only the user's program has."""
+    """A program of the call, with its imports and a comment on what only the user's program has."""
     kinds = {
         "data": report.calibration.source,
         "test": report.test.source if report.test else None,
@@ -81,12 +81,14 @@ def _call(report: ReportRecord) -> str:
     }
     names = ", ".join(f"{name} ({kinds[name]})" if kinds.get(name) else name for name in report.from_python)
     names = " ".join(names.split())  # on one line, whoever wrote the report: what follows is no comment
-    return f"# objects of your program: {names}\nnetsurgeon.compress({', '.join(_arguments(report))})"
+    imports = ["import pathlib"] if any(map(_is_path, changed_options(report))) else []
+    call = f"netsurgeon.compress({', '.join(_arguments(report))})"
+    return "\n".join([*imports, "import netsurgeon", f"# objects of your program: {names}", call])
 
 
 def _arguments(report: ReportRecord) -> Iterator[str]:
     """Those of the call, written in Python; what was an object goes by the argument's name."""
-    objects, hints = report.from_python, get_type_hints(Options)
+    objects = report.from_python
     yield "model" if "model" in objects else repr(report.dense.name)
     yield "data" if "data" in objects else repr(report.calibration.source)
     if report.test:
@@ -100,9 +102,13 @@ def _arguments(report: ReportRecord) -> Iterator[str]:
             entries = itertools.starmap(_keyword, _picture_options(value).items())
             yield f"pictures=netsurgeon.PictureOptions({', '.join(entries)})"
         else:
-            yield f"{name}=pathlib.Path({value!r})" if hints.get(name) == Path | None else _keyword(name, value)
+            yield f"{name}=pathlib.Path({value!r})" if _is_path(name) else _keyword(name, value)
     if "steps" in objects:
         yield "steps=steps, step_options=step_options"
+
+
+def _is_path(option: str) -> bool:
+    return bool(get_type_hints(Options).get(option) == Path | None)
 
 
 def _keyword(name: str, value: Any) -> str:

@@ -33,7 +33,7 @@ def open_run_folder(
     names = ("calibration", "guide", "held") if inputs.guide else ("calibration", "held")
     identity = {
         "model": model_digest(source.given, source.path),
-        "options": options.described(),
+        "options": options.described() | {"round_to": options.multiple},  # which the processor decides by default
         "steps": {step.name: str(step_options.get(step.name, {})) for step in steps},
         "data": {name: samples.digest() for name, samples in zip(names, inputs.all, strict=True)},
         "files": _file_digests(options),

@@ -129,6 +129,7 @@ def _differing_parts(paths: Sequence[Path]) -> list[str]:
     first, last = _common(parts), _common([names[::-1] for names in parts])
     if first == len(parts[0]) == last:  # one file, perhaps given twice
         return [path.stem for path in paths]
+    first = min(first, min(map(len, parts)) - 1)  # a folder may be called as a file in the same place
     ends = [len(names) - last for names in parts]
     is_short = all(end > first for end in ends)
     return ["/".join(names[first : end if is_short else None]) for names, end in zip(parts, ends, strict=True)]

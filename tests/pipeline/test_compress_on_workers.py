@@ -130,12 +130,15 @@ def test_a_cluster_that_loses_all_workers_is_a_sentence_and_the_run_goes_on_from
     monkeypatch.setattr(lost_workers, "POLLING_SECONDS", 0.1)
     line = [*LINE, *OPTIONS, str(tmp_path / "out.onnx"), "--work", str(tmp_path / "work")]
     kept = tmp_path / "work" / "whole-layers"
-    with distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
+    patience = {no_workers.SETTING: "1 s"}  # the scheduler's, too: either fails what waits first
+    with (
+        dask.config.set(patience),
+        distributed.LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+    ):
         closer = threading.Thread(target=call_once, args=(lambda: cluster.scale(0), kept))
         closer.start()
         try:
-            with dask.config.set({no_workers.SETTING: "1 s"}):
-                assert run([*line, "--cluster", cluster.scheduler_address]) == 2
+            assert run([*line, "--cluster", cluster.scheduler_address]) == 2
         finally:
             closer.join()
         assert capsys.readouterr().err.startswith(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from netsurgeon.pipeline.errors import InputError, NoWorkersError
 from netsurgeon.pipeline.notation import counted
@@ -36,7 +37,7 @@ def patience() -> float:
 
 
 class Absence:
-    """How long a cluster has had no workers."""
+    """How long tasks have waited on a cluster that has no workers."""
 
     def __init__(self, client: distributed.Client, token: str):
         """There are some now.
@@ -50,11 +51,11 @@ class Absence:
         """
         self._client, self._token, self._patience = client, token, patience()
         self._address = str(client.scheduler.address)
-        self._since: float | None = None
+        self._since: dict[str, float] = {}
         self._is_said = False
 
     def look(self, now: float) -> None:
-        """Say that there are no workers, or that there are some again; fail what has waited for too long.
+        """Say that tasks wait and there are no workers, or that there are some again; fail what has waited too long.
 
         Args:
             now: seconds of a clock that never goes back.
@@ -62,12 +63,13 @@ class Absence:
         if self._client.nthreads():
             if self._is_said:
                 logger.warning("the cluster at %s has workers again", self._address)
-            self._since, self._is_said = None, False
+            self._since, self._is_said = {}, False
             return
-        self._since = now if self._since is None else self._since
-        if now - self._since >= self._patience:
-            self._fail_what_waits()
-        elif now - self._since >= SAID_AFTER and not self._is_said:
+        self._since = {name: self._since.get(name, now) for name in self._waiting()}
+        longest = now - min(self._since.values(), default=now)
+        if longest >= self._patience:
+            self._fail_what_waits_since(now - self._patience)
+        elif longest >= SAID_AFTER and not self._is_said:
             self._is_said = True
             logger.warning(
                 "the cluster at %s has no workers any more: tasks wait for the next one, and fail if none comes within "
@@ -76,19 +78,30 @@ class Absence:
                 _in_words(self._patience),
             )
 
-    def error(self) -> NoWorkersError:
-        """What tasks end with that have waited for too long."""
+    def error(self, seconds: float) -> NoWorkersError:
+        """What tasks end with that have waited for too long.
+
+        Args:
+            seconds: how long, of which the scheduler may have a limit of its own.
+        """
         return NoWorkersError(
-            f"the cluster at {self._address} has had no workers for {_in_words(self._patience)}: start some and give "
+            f"the cluster at {self._address} has had no workers for {_in_words(seconds)}: start some and give "
             f"the same command again; with a work folder it goes on from what is kept there ({SETTING} of Dask's "
             "configuration sets how long to wait)"
         )
 
-    def _fail_what_waits(self) -> None:
+    def _waiting(self) -> dict[str, Any]:
+        """States of results that are to be made, or made anew since the worker that had them is gone, by name."""
+        states = {str(name): state for name, state in [*self._client.futures.items()]}
+        return {
+            name: state for name, state in states.items() if self._token in name and state.status in ("pending", "lost")
+        }
+
+    def _fail_what_waits_since(self, latest: float) -> None:
         async def fail() -> None:  # where the client takes what the scheduler says of them
-            for name, state in [*self._client.futures.items()]:
-                if self._token in str(name) and state.status == "pending":
-                    state.set_error(self.error(), None)
+            for name, state in self._waiting().items():
+                if self._since.get(name, math.inf) <= latest:
+                    state.set_error(self.error(self._patience), None)
 
         self._client.sync(fail)
 

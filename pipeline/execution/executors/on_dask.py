@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     import distributed
 
 Result = TypeVar("Result")
-NO_WORKER = "NoValidWorkerError"
-"""Name of what a scheduler with the same setting fails a task with that has waited for too long."""
+NO_WORKER = ("NoWorkerError", "NoValidWorkerError")
+"""Names of what a scheduler with the same setting fails a task with that has waited for too long.
+
+The last argument of either is the scheduler's limit in seconds.
+"""
 
 
 class DaskExecutor(Executor):
@@ -176,8 +179,8 @@ class DaskExecutor(Executor):
             self._watch.tell(UnfitWorkerError(what["worker"], what["name"], what["why"], what["of_any_task"]))
 
     def _lost(self, error: BaseException) -> ClusterError:
-        if type(error).__name__ == NO_WORKER:
-            return self._watch.absence.error()
+        if type(error).__name__ in NO_WORKER:
+            return self._watch.absence.error(float(error.args[-1]))
         if type(error).__name__ == "KilledWorker":
             return ClusterError(
                 f"several workers of the cluster at {self._address} died one after the other in the same task: give "
@@ -224,7 +227,7 @@ class _Remote(Generic[Result]):
             except Exception as error:
                 if self._is_begun_again(error):
                     continue
-                if self.future.status == "error" and type(error).__name__ not in ("KilledWorker", NO_WORKER):
+                if self.future.status == "error" and type(error).__name__ not in ("KilledWorker", *NO_WORKER):
                     raise  # the task's own
                 raise self._lost(error) from error
         value: Result = parcel.value

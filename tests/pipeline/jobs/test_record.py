@@ -6,7 +6,7 @@ import pytest
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.jobs.record import JobFolder, identity_of
-from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.options import Options, options
 
 IDENTITY = {"options": {"seed": 0}}
 
@@ -81,6 +81,20 @@ def test_contents_options_and_sources_tell_jobs_apart(tmp_path: Path, monkeypatc
     assert identity("my_inputs:inputs") != of_function
     with pytest.raises(InputError, match="data of a job is a list, expected a path or a text"):
         identity([1])
+
+
+def test_a_job_on_a_processor_that_takes_other_numbers_of_channels_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default units are removed so that what is left fills the processor's registers."""
+
+    def identity(round_to: int | None) -> object:
+        return identity_of(tmp_path / "model.onnx", {}, Options(trim=0.5, round_to=round_to))
+
+    by_default, by_choice = identity(None), identity(8)
+    monkeypatch.setattr(options, "channel_block", lambda _: 4)
+    assert identity(None) != by_default
+    assert identity(8) == by_choice
 
 
 def test_two_functions_of_one_name_are_two_jobs(tmp_path: Path) -> None:

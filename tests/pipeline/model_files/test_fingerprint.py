@@ -129,6 +129,16 @@ def test_floats_count_wherever_they_are_and_integers_do_not() -> None:
     assert (facts.parameters, facts.nonzero) == (2 * 3 + 2, 2 * 2 + 1)
 
 
+def test_inputs_in_the_folder_that_one_is_in_have_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "feeds"
+    (folder / "below").mkdir(parents=True)
+    samples = open_samples("random:3", SPECS)
+    monkeypatch.chdir(folder)
+    assert data_facts(".", samples).source == data_facts(Path(), samples).source == "feeds"
+    monkeypatch.chdir(folder / "below")
+    assert data_facts("..", samples).source == data_facts("../../feeds", samples).source == "feeds"
+
+
 def test_inputs_are_called_by_their_file_or_their_kind(tmp_path: Path) -> None:
     rows = np.arange(40, dtype=np.float32).reshape(5, 8)
     np.save(tmp_path / "rows.npy", rows)

@@ -330,8 +330,11 @@ def test_the_command_gives_the_same_bytes_again(folder: Path, report: Report, mo
 
 def test_times_that_decided_are_named_among_what_has_to_be_the_same(report: Report, page: str) -> None:
     assert "versions and kind of processor give the same bytes.</p>" in page
-    timed = dataclasses.replace(report, timings=TimingTable(machine="a processor"))
-    assert "<code>--timings</code> with this report as JSON takes them again" in render(timed)
+    again = "<code>--timings</code> with this report as JSON takes them again"
+    timed = dataclasses.replace(report, timings=TimingTable(machine="a processor", nodes={"n": 1.0}))
+    assert again in render(timed)
+    nothing_timed = dataclasses.replace(report, timings=TimingTable(machine="a processor"))
+    assert again not in render(nothing_timed)
 
 
 def test_options_are_those_that_were_given(report: Report) -> None:

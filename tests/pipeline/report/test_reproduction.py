@@ -101,14 +101,14 @@ def parsed(command: str) -> tuple[dict[str, Any], Options]:
     return others, Options(**with_pictures(arguments))
 
 
-def called(call: str, **objects: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What Python calls `compress` with."""
+def called(program: str, **objects: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a program of imports, a comment and one call calls `compress` with."""
+    *head, call = program.split("\n")
+    names = dict(objects)
+    exec("\n".join(head), names)
     compress = lambda *arguments, **keywords: (arguments, keywords)  # noqa: E731
-    names = {
-        "netsurgeon": types.SimpleNamespace(compress=compress, PictureOptions=PictureOptions),
-        "pathlib": pathlib,
-        **objects,
-    }
+    assert names["netsurgeon"] is netsurgeon
+    names["netsurgeon"] = types.SimpleNamespace(compress=compress, PictureOptions=PictureOptions)
     arguments, keywords = eval(call, names)
     return arguments, keywords
 
@@ -166,13 +166,13 @@ def test_what_python_gave_is_said_and_the_call_gives_the_same_bytes(
     report = read_report("report.json")
     assert report.from_python == ("data", "metric", "steps")
     text = invocation(report)
-    assert text.startswith(f"# objects of your program: data (tuple), metric ({answered.__qualname__}), steps\n")
+    assert f"\n# objects of your program: data (tuple), metric ({answered.__qualname__}), steps\n" in text
     assert "test='test.npz'" in text
     first = Path("small.onnx").read_bytes()
     Path("small.onnx").unlink()
     for name in ("digits.onnx", "test.npz"):
         shutil.copy(DIGITS / name, name)
-    exec(text, {"netsurgeon": netsurgeon, **objects})
+    exec(text, objects)
     assert Path("small.onnx").read_bytes() == first
 
 
@@ -180,7 +180,7 @@ def test_a_model_of_python_and_made_up_inputs() -> None:
     model = onnx.load(DIGITS / "digits.onnx")
     report = netsurgeon.compress(model, "random:70", test={"image": np.zeros((9, 1, 8, 8), np.float32)}, **QUICK).report
     assert report.from_python == ("model", "test")
-    (model_name, data), keywords = called(invocation(report).split("\n")[1], model=1, test=2)
+    (model_name, data), keywords = called(invocation(report), model=1, test=2)
     assert (model_name, data, keywords["test"]) == (1, "random:70", 2)
 
 
@@ -192,9 +192,10 @@ def test_a_report_from_elsewhere_smuggles_nothing_into_the_call(report: Report) 
         from_python=(evil, "data", "metric"),
         calibration=dataclasses.replace(report.calibration, source=evil),
     )
-    comment, call = invocation(given).split("\n")
+    imports, comment, _ = invocation(given).split("\n")
+    assert imports == "import netsurgeon"
     assert comment.startswith("#")
     with pytest.raises(TypeError, match="raise SystemExit"):  # PictureOptions has no such option
-        called(call, data=1, metric=2)
+        called(invocation(given), data=1, metric=2)
     del given.options["pictures"]
-    assert called(invocation(given).split("\n")[1], data=1, metric=2)[1][evil] == evil
+    assert called(invocation(given), data=1, metric=2)[1][evil] == evil

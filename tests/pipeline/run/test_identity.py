@@ -12,7 +12,7 @@ from netsurgeon.pipeline.compression import STEPS, StepContext, StepDefaults
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.execution import RunFolder
 from netsurgeon.pipeline.model_files import open_model
-from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.options import Options, options
 from netsurgeon.pipeline.run.identity import are_own, open_run_folder
 from netsurgeon.pipeline.runtime import Runtime
 from netsurgeon.pipeline.verification import open_inputs
@@ -48,6 +48,17 @@ def test_another_run_is_not(changed: dict[str, Any], tmp_path: Path) -> None:
     with opened(tmp_path / "work"):
         pass
     with pytest.raises(InputError), opened(tmp_path / "work", **changed):
+        pass
+
+
+def test_a_run_on_a_processor_that_takes_other_numbers_of_channels_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default units are removed so that what is left fills the processor's registers."""
+    with opened(tmp_path / "work"):
+        pass
+    monkeypatch.setattr(options, "channel_block", lambda _: 4)
+    with pytest.raises(InputError), opened(tmp_path / "work"):
         pass
 
 

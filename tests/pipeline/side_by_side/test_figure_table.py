@@ -78,6 +78,7 @@ def test_names_that_are_there_twice_get_numbers() -> None:
         (["x/1/report.json", "x/2/report.json", "y/1/report.json"], ["x/1", "x/2", "y/1"]),
         (["report.json", "a/report.json"], ["report", "a/report"]),
         (["a/report.json", "a/b/report.json"], ["report", "b/report"]),
+        (["report.json", "report/report.json"], ["report", "report/report"]),
         (["a/../report.json", "report.json"], ["report (1)", "report (2)"]),
         (["a/report.json", "a/report.json", "b/report.json"], ["a (1)", "a (2)", "b"]),
         (["a/report.json", "b/report.json", "a.json"], ["a (1)", "b", "a (2)"]),

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("distributed")
 
 import dask
+import distributed.scheduler
 
 from netsurgeon.pipeline.errors import InputError, NoWorkersError
 from netsurgeon.pipeline.execution.executors import no_workers
-from netsurgeon.pipeline.execution.executors.on_dask import NO_WORKER, _Remote
+from netsurgeon.pipeline.execution.executors.on_dask import DaskExecutor, _Remote
 
 
 class State:
@@ -95,6 +96,37 @@ def test_what_waits_for_too_long_fails_and_nothing_else() -> None:
     assert [state.status for state in client.futures.values()] == ["error", "finished", "pending"]
 
 
+def test_a_result_that_has_gone_with_its_worker_waits_too() -> None:
+    client = Client()
+    absence = absence_of(client)
+    client.workers, client.futures["run-ours-2"].status = {}, "lost"
+    absence.look(0.0)
+    absence.look(no_workers.PATIENCE)
+    assert client.futures["run-ours-2"].status == "error"
+
+
+def test_time_counts_from_when_a_task_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster may be without workers for long where nothing is to be done: the next task has its time."""
+    client = Client()
+    absence = absence_of(client)
+    client.workers, client.futures["run-ours-1"].status = {}, "finished"
+    for now in (0.0, no_workers.PATIENCE, 2.0 * no_workers.PATIENCE):
+        absence.look(now)
+    assert not caplog.messages
+    client.futures["run-ours-3"] = State("pending")
+    begin = 2.0 * no_workers.PATIENCE + 1.0
+    for now in (begin, begin + no_workers.SAID_AFTER - 1.0):
+        absence.look(now)
+    assert not caplog.messages
+    absence.look(begin + no_workers.PATIENCE - 1.0)
+    assert len(caplog.messages) == 1
+    assert client.futures["run-ours-3"].status == "pending"
+    client.futures["run-ours-4"] = State("pending")
+    for now in (begin + no_workers.PATIENCE - 1.0, begin + no_workers.PATIENCE):
+        absence.look(now)
+    assert [client.futures[name].status for name in ("run-ours-3", "run-ours-4")] == ["error", "pending"]
+
+
 def test_a_setting_that_is_no_time_is_told() -> None:
     with (
         dask.config.set({no_workers.SETTING: "soon"}),
@@ -103,19 +135,28 @@ def test_a_setting_that_is_no_time_is_told() -> None:
         absence_of(Client())
 
 
-def test_a_scheduler_that_fails_them_first_is_told_in_the_same_words() -> None:
-    error = absence_of(Client()).error()
-
+@pytest.mark.parametrize(
+    "reason",
+    [
+        distributed.scheduler.NoWorkerError("task", 90.0),
+        distributed.scheduler.NoValidWorkerError("task", set(), set(), {}, 90.0),
+    ],
+    ids=lambda reason: type(reason).__name__,
+)
+def test_a_scheduler_that_fails_them_first_is_told_in_the_same_words_with_its_own_limit(reason: Exception) -> None:
     class Future:
         key, status = "task", "error"
 
         def result(self) -> None:
-            raise type(NO_WORKER, (Exception,), {})()
+            raise reason
 
     class Watch:
+        absence = absence_of(Client())
+
         def try_again(self, *_: Any) -> bool:
             return False
 
-    future, watch = Future(), Watch()
-    with pytest.raises(NoWorkersError, match="has had no workers for 30 minutes"):
-        _Remote[None](future, watch, lambda _: error).result()  # type: ignore[arg-type]
+    executor, future, watch = DaskExecutor.__new__(DaskExecutor), Future(), Watch()
+    executor._watch = watch  # type: ignore[assignment]
+    with pytest.raises(NoWorkersError, match="has had no workers for 90 seconds"):
+        _Remote[None](future, watch, executor._lost).result()  # type: ignore[arg-type]
