@@ -75,6 +75,6 @@ def test_what_was_measured_itself_is_not_run_a_second_time_to_be_seen_finite(mon
 def test_a_dense_model_that_is_infinite_for_a_part_of_the_inputs_is_named() -> None:
     report = compress(overflowing(4), {"x": random(16, 32, seed=3)}, sparsity=0.3, **UNIFORM).report
     (warning,) = (warning for warning in report.warnings if warning.code == "outputs-not-finite")
-    assert warning.data == {"output": "y", "inputs": 5, "samples": 16}
+    assert warning.data == {"output": "y", "inputs": 5, "samples": 16, "first": "sample 11 of the mapping"}
     (output,) = report.bound.outputs
     assert np.isfinite(output.measured), "the error is that of inputs for which there is one"
