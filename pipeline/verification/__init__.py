@@ -20,6 +20,7 @@ from netsurgeon.pipeline.verification.measures import (
     output_divergence,
     output_loss,
     output_losses,
+    score_divergence,
     paired_proportion_ci,
     pool_folds,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "output_divergence",
     "output_loss",
     "output_losses",
+    "score_divergence",
     "paired_proportion_ci",
     "pool_folds",
     "validate",

@@ -23,6 +23,7 @@ from netsurgeon.pipeline.verification.measures.output_losses import (
     output_divergence,
     output_loss,
     output_losses,
+    score_divergence,
 )
 from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
@@ -79,6 +80,7 @@ __all__ = [
     "output_divergence",
     "output_loss",
     "output_losses",
+    "score_divergence",
     "paired_proportion_ci",
     "peak_of",
     "pool_folds",

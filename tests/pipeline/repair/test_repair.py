@@ -497,7 +497,7 @@ def test_an_output_that_is_not_finite_keeps_nothing_from_being_repaired() -> Non
 
 def test_what_is_compared_afterwards_is_part_of_the_choice_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter(range(1000))
-    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.output_divergence", lambda dense, other: next(figures))
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.score_divergence", lambda dense, other: next(figures))
     model, data = small_network(), labelled(small_network(), 256, 1)
     facts = compress(model, data, sparsity=0.7, repair=True, **FAST).report.repair
     assert facts is not None
