@@ -20,9 +20,9 @@ from netsurgeon.pipeline.verification.measures import (
     output_divergence,
     output_loss,
     output_losses,
-    score_divergence,
     paired_proportion_ci,
     pool_folds,
+    score_divergence,
 )
 from netsurgeon.pipeline.verification.padding import mask_inputs
 from netsurgeon.pipeline.verification.plausibility import MOST_EXAMINED, examine_dense_model
@@ -72,9 +72,9 @@ __all__ = [
     "output_divergence",
     "output_loss",
     "output_losses",
-    "score_divergence",
     "paired_proportion_ci",
     "pool_folds",
+    "score_divergence",
     "validate",
     "validate_folds",
     "withhold_promise",

@@ -80,9 +80,9 @@ __all__ = [
     "output_divergence",
     "output_loss",
     "output_losses",
-    "score_divergence",
     "paired_proportion_ci",
     "peak_of",
     "pool_folds",
+    "score_divergence",
     "vocabulary_output",
 ]
