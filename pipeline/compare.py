@@ -264,7 +264,7 @@ class _Reference:
             )
         figure = validation.dense.metric
         if figure is not None and np.isnan(figure):
-            check_dense(validation.scale.title, figure)
+            check_dense(validation.scale.title, figure, "these inputs")
         of_figures = (message for warnings in (few_inputs, unmeasured, not_finite) for message in warnings(validation))
         first_facts, second_facts = (model_facts(source.given, source.path) for source in (self.model, second))
         return Comparison(

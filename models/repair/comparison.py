@@ -18,7 +18,7 @@ from netsurgeon.models.repair.recorded import Recorded
 Feed = Mapping[str, npt.NDArray[Any]]
 Tensors = Mapping[str, Tensor]
 Divergence = Callable[[Sequence[dict[str, Any]], Sequence[dict[str, Any]]], float]
-"""How much less outputs of a network say than those of the dense one, feed by feed as arrays by name; 0 = alike."""
+"""How much less scores of a network say than those of the dense one, feed by feed as arrays by name; 0 = alike."""
 SAME = 1e-3
 """Most by which values of samples that pass at once may differ from those of samples one by one, as a share of the
 largest: far more than what rounding makes of them, so that a repair that goes on after a stop decides as before."""
@@ -142,7 +142,9 @@ class Comparison:
     def losses(self, divergence: Divergence | None = None) -> tuple[float, float]:
         """Mean over the outputs of their relative squared errors on the held-out inputs, and their divergence.
 
-        The divergence is infinite where outputs are not finite, and 0 where none is asked for.
+        The divergence is that of vectors, which may be class scores: what else outputs hold, such as scores of a
+        vocabulary for each position, is not kept. It is infinite where outputs are not finite, and 0 where none is
+        asked for.
         """
         weights = self._network.eval().weights()
         total, count = 0.0, 0
@@ -157,7 +159,8 @@ class Comparison:
             count += size
             if divergence is not None:
                 for side, outputs in zip(sides, (dense_values, values), strict=True):
-                    side.append({name: self._counted(name, outputs[name], feed) for name in self.outputs})
+                    vectors = [name for name in self.outputs if _are_vectors(outputs[name])]
+                    side.append({name: self._counted(name, outputs[name], feed) for name in vectors})
         error = total / (count * len(self.outputs))
         if divergence is None:
             return error, 0.0
@@ -266,8 +269,13 @@ class Comparison:
 
 
 def as_tensors(feed: Feed) -> dict[str, Tensor]:
-    """A feed in PyTorch, on the CPU."""
-    return {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+    """A feed in PyTorch, on the CPU; without strings, which it does not know."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in feed.items() if array.dtype.kind not in "OSU"}
+
+
+def _are_vectors(value: Tensor) -> bool:
+    """Whether there is one vector for each sample."""
+    return value.ndim > 1 and max(value.shape[1:]) == math.prod(value.shape[1:])
 
 
 def shapes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

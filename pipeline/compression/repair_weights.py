@@ -130,7 +130,7 @@ class RepairIntegers(RepairStep):
         """Tune in place, behind the rounding; what is 0 on floats stays so. Matrices alone stay, with a note."""
         mode = context.options.integer_mode
         if mode in MATRIX_MODES:
-            if not context.options.repair or context.outcomes.get(QUANTIZE) is None:
+            if not context.options.repair or context.outcomes.get(QUANTIZE) is None or _are_weights_refused(context):
                 return None
             reason = (
                 f"with {mode} only weights are tuned, before they become integers; int8 and w4a8 tune integers, too"
@@ -145,6 +145,14 @@ class RepairIntegers(RepairStep):
             return result
         facts = measured_again(context.outcomes[QUANTIZE], context.integers, result.model, context.calibration)
         return dataclasses.replace(result, revised={QUANTIZE: facts})
+
+
+def _are_weights_refused(context: StepContext) -> bool:
+    """Whether weights were to be tuned and are not, which is said already; without zeros there is nothing to tune."""
+    name = RepairWeights.name
+    facts: RepairFacts | None = context.outcomes.get(name)
+    was_undone = any(record.name == name and record.undone is not None for record in context.records)
+    return was_undone or (name in context.outcomes and (facts is None or not facts.has_helped))
 
 
 def _not_varied(repaired: Repaired) -> tuple[Message, ...]:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -214,9 +213,8 @@ class Samples:
         return first if first == last else f"batch {number} ({first} to {last})"
 
     def first_of(self, places: Indices) -> str:
-        """Of samples at some places (0 to count - 1) the first in the source, for a sentence: a file by its name."""
-        part, row = self._opened.locate(int(self._indices[places].min()))
-        return f"sample {part.first + row} of {Path(part.origin).name}"
+        """Of samples at some places (0 to count - 1) the first in the source, for a sentence."""
+        return self._name(int(self._indices[places].min()))
 
     def take(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> "Samples":
         """The samples at `indices` (0 to count - 1), in that order, still lazy.

@@ -26,7 +26,7 @@ from netsurgeon.pipeline.repair.output_errors import OutputJudge
 from netsurgeon.pipeline.repair.stretches import Stretch, in_front_of, part_of, stretches_behind
 from netsurgeon.pipeline.repair.torch_models import check_same, frozen_weights, write_weights
 from netsurgeon.pipeline.runtime import Feed, Runtime, Session
-from netsurgeon.pipeline.verification import output_divergence
+from netsurgeon.pipeline.verification import score_divergence
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class RepairJob:
             recipe: a `netsurgeon.models.repair.RepairRecipe`.
             augmentation: a `netsurgeon.models.repair.Augmentation` of them.
             stage: told to `progress`, and the name under which the run folder keeps what a run goes on from.
-            is_whole: whether its outputs are the model's: then their divergence, too, chooses the state that is taken.
+            is_whole: whether its outputs are the model's: then the divergence of class scores, too, chooses the state.
 
         Raises:
             ValueError: nothing can be trained, or compared.
@@ -111,7 +111,7 @@ class RepairJob:
             augmentation=augmentation,
             seed=self.options.seed,
             device=self.options.device,
-            divergence=output_divergence if is_whole else None,
+            divergence=score_divergence if is_whole else None,
             report=functools.partial(self.progress, stage),
             kept=self.run_folder.arrays(stage),
             keep=functools.partial(self.run_folder.keep_arrays, stage),

@@ -85,11 +85,13 @@ def lacking_operator(node: ir.Node, known: Collection[str]) -> str | None:
     operator = operator_key(node.domain, node.op_type)
     if operator not in known:
         return operator
+    if any(value is not None and value.dtype == ir.DataType.STRING for value in node.inputs):
+        return f"{operator} of strings"
     if operator == "Cast":
         kind = ir.DataType(node.attributes["to"].as_int())
         return None if _has_torch_type(kind) else f"Cast to {kind}"
-    if any(value is not None and value.dtype == ir.DataType.STRING for value in (*node.inputs, *node.outputs)):
-        return f"{operator} of strings"
+    if any(value.dtype == ir.DataType.STRING for value in node.outputs):
+        return f"{operator} to strings"
     is_used = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
     return f"{operator} with {len(node.outputs)} outputs" if is_used and operator not in COMPLETE else None
 

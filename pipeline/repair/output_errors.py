@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.runtime import Runtime
-from netsurgeon.pipeline.verification import float_outputs, output_divergence
+from netsurgeon.pipeline.verification import float_outputs, score_divergence
 
 Outputs = dict[str, Any]
 
@@ -48,12 +48,16 @@ def relative_error(dense: Sequence[Outputs], other: Sequence[Outputs]) -> float:
 
 
 def output_losses(dense: Sequence[Outputs], other: Sequence[Outputs]) -> dict[str, float]:
-    """How far outputs are from the dense ones, by the name of each measure: infinitely where they are not finite."""
+    """How far outputs are from the dense ones, by the name of each measure: infinitely where they are not finite.
+
+    The divergence is that of class scores, 0 where there are none: a share of variance, for which a mean and a scale
+    are fitted, calls outputs near that are not.
+    """
     names = compared_outputs(dense)
     dense, other = ([{name: feed[name] for name in names} for feed in side] for side in (dense, other))
     if not all(np.isfinite(feed[name]).all() for feed in other for name in names):
         return {"relative error": np.inf, "divergence": np.inf}
-    return {"relative error": relative_error(dense, other), "divergence": output_divergence(dense, other)}
+    return {"relative error": relative_error(dense, other), "divergence": score_divergence(dense, other)}
 
 
 def worse_measure(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:

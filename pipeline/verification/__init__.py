@@ -22,6 +22,7 @@ from netsurgeon.pipeline.verification.measures import (
     output_losses,
     paired_proportion_ci,
     pool_folds,
+    score_divergence,
 )
 from netsurgeon.pipeline.verification.padding import mask_inputs
 from netsurgeon.pipeline.verification.plausibility import MOST_EXAMINED, examine_dense_model
@@ -73,6 +74,7 @@ __all__ = [
     "output_losses",
     "paired_proportion_ci",
     "pool_folds",
+    "score_divergence",
     "validate",
     "validate_folds",
     "withhold_promise",

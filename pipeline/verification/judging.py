@@ -49,9 +49,11 @@ from netsurgeon.pipeline.verification.score_outputs import (
     outputs_by_graph,
 )
 
-MOST_UNSEEN = 2
+MOST_UNSEEN, WIDEST_SEEN = 2, 1_000
 """How many times as many scores as tokens that are fed a model of language may have, whatever its numbers look like:
-beyond it, as with letters or amino acids, they may be hidden states that are wider than the vocabulary."""
+beyond it, as with letters or amino acids, they may be hidden states that are wider than the vocabulary. Where there are
+more numbers than the second figure they need only be more than the tokens: few texts have half the words of a language,
+and of 32,000 numbers with one that stands out the skewness is as small as that of an embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +266,8 @@ def _are_logits(model: ir.Model, looks: Sequence[tuple[Outputs, Batch]]) -> bool
     token = max(_largest_integer(outputs[name], batch) for outputs, batch in looks)
     if token <= 1:  # masks, and what else is zeros and ones, tell of positions and of no vocabulary
         return False
-    if all(token < outputs[name].shape[2] <= MOST_UNSEEN * (token + 1) for outputs, _ in looks):
+    widths = {outputs[name].shape[2] for outputs, _ in looks}
+    if all(token < width and (width > WIDEST_SEEN or width <= MOST_UNSEEN * (token + 1)) for width in widths):
         return True
     rows = [outputs[name][counted_positions(batch, outputs[name].shape[1])] for outputs, batch in looks]
     return why_no_scores(np.concatenate(rows), name) is None

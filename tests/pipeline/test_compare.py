@@ -85,7 +85,7 @@ def test_a_blank_sentence_is_left_out_of_what_is_compared_and_named() -> None:
 def test_a_metric_that_is_nan_for_the_reference_is_refused(metric: Metric) -> None:
     model, data = encoder(), padded(sentences())
     labels = np.full(50, 0.5)  # of which none ranks above another
-    with pytest.raises(InputError, match="the metric gives NaN for the dense model on the inputs that decide"):
+    with pytest.raises(InputError, match="the metric gives NaN for the dense model on these inputs"):
         compare(model, model, {**data, "labels": labels}, metric=metric)
 
 

@@ -23,6 +23,7 @@ from netsurgeon.pipeline.verification.measures.output_losses import (
     output_divergence,
     output_loss,
     output_losses,
+    score_divergence,
 )
 from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
@@ -82,5 +83,6 @@ __all__ = [
     "paired_proportion_ci",
     "peak_of",
     "pool_folds",
+    "score_divergence",
     "vocabulary_output",
 ]

@@ -201,16 +201,21 @@ class CorpusMeasure(Measure):
         return 1
 
 
-def check_dense(title: str, figure: float) -> None:
+def check_dense(title: str, figure: float, inputs: str = "the inputs that decide") -> None:
     """Check that the dense model has a figure.
+
+    Args:
+        title: of the measure.
+        figure: of the dense model.
+        inputs: that it is of, in words.
 
     Raises:
         InputError: it has none.
     """
     if not np.isfinite(figure):
         raise InputError(
-            f"the metric gives {'NaN' if np.isnan(figure) else 'no finite number'} for the dense model on the inputs "
-            f"that decide ({title}): repair it, or the labels"
+            f"the metric gives {'NaN' if np.isnan(figure) else 'no finite number'} for the dense model on {inputs} "
+            f"({title}): repair it, or the labels"
         )
 
 

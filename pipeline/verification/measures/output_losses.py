@@ -50,9 +50,12 @@ def lost_share(dense: Sequence[Mapping[str, Any]], changed: Sequence[Mapping[str
 
 def output_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
     """Kullback-Leibler divergence where an output holds class scores, else the share of the variance that is lost."""
-    return _mean(
-        _by_output(dense, changed, 2, lambda p, q: _divergence(*map(_log_probabilities, (p, q))), _lost_variance)
-    )
+    return _mean(_by_output(dense, changed, 2, _score_divergence, _lost_variance))
+
+
+def score_divergence(dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> float:
+    """Kullback-Leibler divergence of the outputs that hold class scores, their mean; 0 where none does."""
+    return _mean(_by_output(dense, changed, 2, _score_divergence, None))
 
 
 def _mean(losses: Mapping[str, float]) -> float:
@@ -61,9 +64,9 @@ def _mean(losses: Mapping[str, float]) -> float:
 
 
 def _by_output(
-    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], classes: int, scores: Loss, other: Loss
+    dense: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]], classes: int, scores: Loss, other: Loss | None
 ) -> dict[str, float]:
-    """Loss of each output: one for scores of so many `classes`, another for the rest."""
+    """Loss of each output: one for scores of so many `classes`, another for the rest, which None leaves out."""
     results = {}
     for name in dense[0]:
         if any(d[name].shape != c[name].shape for d, c in zip(dense, changed, strict=True)):
@@ -72,6 +75,8 @@ def _by_output(
         together = [_class_scores(side) for side in (expected, actual)]
         if together[0] is not None and together[1] is not None and _decides(together[0], classes):
             results[name] = scores(together[0], together[1])
+            continue
+        if other is None:
             continue
         rows = [_rows(side) for side in (expected, actual)]
         energy = float(np.sum(np.square(rows[0])))
@@ -112,6 +117,10 @@ def _fitted_divergence(expected: Array, changed: Array) -> float:
         fitted = others * scale + mean
     fitted, same = (scipy.special.log_softmax(scores, axis=1) for scores in (fitted, mean[None]))
     return _divergence(p, fitted) / max(_divergence(p, same), tiny)
+
+
+def _score_divergence(expected: Array, changed: Array) -> float:
+    return _divergence(_log_probabilities(expected), _log_probabilities(changed))
 
 
 def _divergence(p: Array, q: Array) -> float:

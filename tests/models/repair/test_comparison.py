@@ -9,12 +9,12 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 from repaired_networks import HalfOfThem, Inputs, OneByOne, perceptron, random
 
 from netsurgeon.models.onnx_module import OPERATORS, OnnxModule
 from netsurgeon.models.repair import outputs_of
-from netsurgeon.models.repair.comparison import Comparison
+from netsurgeon.models.repair.comparison import Comparison, as_tensors
 
 Array = NDArray[Any]
 
@@ -55,6 +55,34 @@ def test_outputs_that_are_not_finite_for_some_inputs_are_not_compared() -> None:
     compared = Comparison(networks[0], networks[1], ["r"], FirstOfThemPositive(), torch.device("cpu"))
     assert compared.names == ("y", "r")
     assert np.isfinite(compared.losses()[0])
+
+
+def test_only_what_may_be_class_scores_is_kept_for_the_divergence() -> None:
+    """Of a model of language the scores of all positions are gigabytes."""
+    networks = []
+    for zeros in (True, False):
+        model = perceptron(zeros)
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0, 3, 4]), "shape"))
+        model.graph.node.append(helper.make_node("Reshape", ["x", "shape"], ["rows"]))
+        model.graph.output.append(helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["N", 3, 4]))
+        networks.append(OnnxModule(model))
+    compared = Comparison(networks[0], networks[1], ["r"], Inputs(), torch.device("cpu"))
+    assert set(compared.outputs) == {"y", "rows"}
+    names = list[list[str]]()
+
+    def divergence(dense: Any, changed: Any) -> float:
+        names.extend(map(list, [*dense, *changed]))
+        return 0.5
+
+    assert compared.losses(divergence)[1] == 0.5
+    assert names == [["y"]] * 4
+
+
+def test_strings_that_are_fed_are_left_out() -> None:
+    """What reads them lies behind what PyTorch knows; the rest of the model is repaired."""
+    feed = {"x": random(2, 12), "names": np.array(["a", "b"], object), "codes": np.array(["a", "b"])}
+    assert list(as_tensors(feed)) == ["x"]
+    assert outputs_of(OnnxModule(perceptron(zeros=True)), feed)["y"].shape == (2, 4)
 
 
 @pytest.mark.parametrize("fault", ["reads numbers", "gives others", "warns"])

@@ -177,3 +177,12 @@ def test_what_stands_beside_the_inputs_counts_in_the_digest() -> None:
         open_samples({"x": x} if given is None else {"x": x, "labels": given}, specs).digest() for given in labels
     }
     assert len(digests) == 5, "zeros are the same numbers as floats and as integers"
+
+
+def test_files_of_one_name_in_other_folders_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("data", "test"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "part-0.npy", rows(2))
+        np.save(tmp_path / folder / "part-1.npy", rows(4))
+        samples = open_samples(tmp_path / folder, X)
+        assert samples.first_of(np.array([5, 4])) == f"sample 2 of {tmp_path / folder / 'part-1.npy'}"

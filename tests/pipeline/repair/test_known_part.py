@@ -67,6 +67,7 @@ def test_without_a_layer_in_front_there_is_nothing_to_learn() -> None:
         ("a, b = Split <axis = 1> (x) y = Add (a, b)", None),
         ("y, a = LayerNormalization (x, scale)", "LayerNormalization with 2 outputs"),  # a is an output of the graph
         ("a = Gather (names, x) y = Relu (x)", "Gather of strings"),
+        ("a = Cast <to = 1> (names) y = Relu (x)", "Cast of strings"),
     ],
 )
 def test_what_pytorch_does_not_give_of_an_operator_makes_a_node_unknown(body: str, lacking: str | None) -> None:

@@ -36,6 +36,19 @@ def test_outputs_that_are_not_finite_in_the_dense_model_do_not_count() -> None:
     assert output_losses(finite, others) == {"relative error": np.inf, "divergence": np.inf}
 
 
+def test_outputs_without_class_scores_are_compared_by_their_errors_alone() -> None:
+    """Twice each number and five has all of the variance, and is far off; a little noise is near."""
+    dense = [{"y": RNG.standard_normal((16, 3, 4))} for _ in range(2)]
+    far = [{"y": 2.0 * feed["y"] + 5.0} for feed in dense]
+    near = [{"y": feed["y"] + 0.1 * RNG.standard_normal((16, 3, 4))} for feed in dense]
+    before, after = (output_losses(dense, other) for other in (far, near))
+    assert before["relative error"] > 300.0 * after["relative error"]
+    assert (before["divergence"], after["divergence"]) == (0.0, 0.0)
+    assert worse_measure(before, after) is None
+    scores = [{"y": 4.0 * np.eye(4)[np.arange(16) % 4]}]
+    assert output_losses(scores, [{"y": -feed["y"]} for feed in scores])["divergence"] > 1.0
+
+
 @pytest.mark.parametrize(
     ("error", "divergence", "measure"),
     [(0.1, 0.2, None), (0.2, 0.1, "relative error"), (0.1, 0.3, "divergence"), (float("nan"), 0.2, "relative error")],

@@ -497,7 +497,7 @@ def test_an_output_that_is_not_finite_keeps_nothing_from_being_repaired() -> Non
 
 def test_what_is_compared_afterwards_is_part_of_the_choice_of_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter(range(1000))
-    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.output_divergence", lambda dense, other: next(figures))
+    monkeypatch.setattr("netsurgeon.pipeline.repair.behind.score_divergence", lambda dense, other: next(figures))
     model, data = small_network(), labelled(small_network(), 256, 1)
     facts = compress(model, data, sparsity=0.7, repair=True, **FAST).report.repair
     assert facts is not None
@@ -525,6 +525,31 @@ def test_weights_are_repaired_where_activations_stay_floats_and_a_note_says_that
     assert note.startswith(f"the integers were not repaired: with {mode} only weights are tuned, before they become")
     assert "<li>Weights: repaired with " in report.to_html()
     assert "<li>Integers: " not in report.to_html()
+
+
+def mode_notes(report: Any) -> list[str]:
+    """Those on integers that stay as they were rounded."""
+    return [note for note in report.notes if note.startswith("the integers were not repaired")]
+
+
+def test_where_weights_are_not_repaired_nothing_is_said_of_what_tunes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {**UNIFORM, "pack": False, "quantize": "w4", "sparsity": 0.7, "repair": True}
+    refused = compress(residual_network(), pictures(64), **options).report
+    assert "not-repaired" in [warning.code for warning in refused.warnings]
+    assert (refused.integers is not None, mode_notes(refused)) == (True, [])
+    losses = iter([{"relative error": 0.2, "divergence": 0.1}, {"relative error": 0.1, "divergence": 0.2}])
+    monkeypatch.setattr(
+        "netsurgeon.pipeline.compression.repair_weights.output_losses", lambda dense, other: next(losses)
+    )
+    undone = compress(residual_network(), pictures(256), **options).report
+    assert "step-undone" in [note.code for note in undone.notes]
+    assert (undone.repair, mode_notes(undone)) == (None, [])
+
+
+def test_without_zeros_a_note_says_why_nothing_is_repaired_before_matrices_become_integers() -> None:
+    report = compress(residual_network(), pictures(256), **UNIFORM, pack=False, quantize="w4", repair=True).report
+    assert report.repair is None
+    assert len(mode_notes(report)) == 1
 
 
 def test_what_loses_by_another_measure_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,21 @@ def test_hidden_states_wider_than_a_small_vocabulary_are_told_by_their_numbers(s
     assert chosen(model, given).name == measure
 
 
+def test_a_text_need_not_hold_half_the_tokens_of_a_large_vocabulary() -> None:
+    """The score of the next token is 12 above the others': of 32,000 numbers that skews too little to tell."""
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["" : 17]> network (int64[N, L] input_ids, float[20, 32000] head) '
+        f"=> (float[N, L, 32000] y) <float[20, 20] table = {text_of(np.eye(20))}> "
+        "{ rows = Gather(table, input_ids) y = MatMul(rows, head) }"
+    )
+    head = model.graph.inputs.pop()
+    scores = RNG.standard_normal((20, 32_000)) + 12.0 * np.eye(20, 32_000)
+    head.const_value = ir.Tensor(scores.astype(np.float32), name=head.name)
+    model.graph.register_initializer(head)
+    given = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
+    assert chosen(model, given).name == "token-agreement"
+
+
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
 @pytest.mark.parametrize("columns", [8, 64, 384])
 @pytest.mark.parametrize("mask", ["attention_mask", "which"])

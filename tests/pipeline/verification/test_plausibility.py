@@ -181,6 +181,31 @@ def test_a_perplexity_that_is_worse_than_guessing_is_told_and_refused_as_a_goal(
     (warning,) = examine_dense_model(language_model(-4.0), text, goals=None, judging=judging)
     assert warning.code == "worse-than-chance"
     assert warning.data["perplexity"] == pytest.approx(np.exp(4.0) * 5 + 1.0, rel=1e-4)
-    assert (warning.data["vocabulary"], warning.data["samples"]) == (6, 32)
-    with pytest.raises(InputError, match=r"perplexity is 274 on 32 inputs, .* vocabulary, 6: to keep to --max-drop 1%"):
+    assert (warning.data["vocabulary"], warning.data["samples"]) == (6, 40)
+    with pytest.raises(InputError, match=r"perplexity is 274 on 40 inputs, .* vocabulary, 6: to keep to --max-drop 1%"):
         examine_dense_model(language_model(-4.0), text, goals=ONE_PERCENT, judging=judging)
+
+
+@pytest.mark.parametrize(("copies", "is_refused"), [(1, False), (40, True)])
+def test_what_may_be_chance_refuses_no_goal(copies: int, is_refused: bool) -> None:
+    """Of 32 texts 6 are as the model expects and 26 are not: exp(2.01 - 0.9 * 6 / 32) is 6.3, give or take 0.4."""
+    steps = np.where(np.arange(32) < 6, 1, 2)
+    tokens = np.tile((np.arange(9) * steps[:, None]) % 6, (copies, 1))
+    text = open_samples({"ids": tokens}, (InputSpec("ids", np.dtype(np.int64), (None, None)),))
+    how: Any = {"goals": ONE_PERCENT, "judging": Judging("perplexity", is_named=True)}
+    if is_refused:
+        with pytest.raises(InputError, match=r"perplexity is 6\.\d+ on 1,024 inputs"):
+            examine_dense_model(language_model(0.9), text, **how)
+        return
+    (warning,) = examine_dense_model(language_model(0.9), text, **how)
+    assert warning.code == "worse-than-chance"
+    assert warning.data["samples"] == 32
+
+
+def test_a_token_that_cannot_follow_refuses_a_goal_by_itself() -> None:
+    """The perplexity is then infinite, whatever the other inputs give."""
+    tokens = (np.arange(40)[:, None] + np.arange(9)) % 6
+    tokens[::4, 4] = 0
+    text = open_samples({"ids": tokens}, (InputSpec("ids", np.dtype(np.int64), (None, None)),))
+    with pytest.raises(InputError, match="would prove nothing"):  # scores of 0 and 1 are probabilities
+        examine_dense_model(language_model(1.0), text, goals=ONE_PERCENT, judging=Judging("perplexity", is_named=True))
