@@ -31,6 +31,7 @@ from netsurgeon.pipeline.command_line import exits
 from netsurgeon.pipeline.compression import steps
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling import timing_table
+from netsurgeon.pipeline.report import Report
 from netsurgeon.pipeline.run import final_validation
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.terminal import results
@@ -760,7 +761,7 @@ def test_what_fails_once_the_model_is_written_does_not_say_that_nothing_was_deli
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(compress_module, "render", fail)
+    monkeypatch.setattr(Report, "to_html", fail)
     assert run(desk.compress("--report", desk.out / "report.html")) == 2
     message = desk.capsys.readouterr().err
     assert f"error: the model is at {desk.out / 'small.onnx'}, but what is told about it is not: " in message

@@ -15,7 +15,7 @@ import pytest
 from searched_models import labelled, small_network
 
 from netsurgeon.cli import run
-from netsurgeon.pipeline import compress as compressing
+from netsurgeon.pipeline import result
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.runtime import large_models
 from netsurgeon.pipeline.terminal.standard_output import STANDARD_OUTPUT, model_file
@@ -94,7 +94,7 @@ def test_a_report_that_fails_leaves_the_model_delivered(
     def full(text: str, output: Path) -> None:
         raise InputError(f"{output} cannot be written: No space left on device")
 
-    monkeypatch.setattr(compressing, "write_text", full)
+    monkeypatch.setattr(result, "write_text", full)
     assert run(compress("-o", "-", "--report", "report.json")) == 2
     written = capfdbinary.readouterr()
     onnx.checker.check_model(onnx.load_model_from_string(written.out))
