@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
         process.join()
         assert process.exitcode == 0
     longest, resumed = time.perf_counter() - begun, 0
-    while kills:
+    while kills > 0 or (not resumed and kills > -20):  # a busy machine may kill early each time
         process = started(server, folder, options, output, work)
         process.join(float(rng.uniform(0.1, longest)))
         if process.exitcode is None:
