@@ -212,9 +212,9 @@ def test_more_shards_have_more_of_each_task_and_one_tree() -> None:
 
 
 def test_rows_that_wait_are_laid_together_before_sums_are_joined() -> None:
-    few = two_shards()
-    tasks = (dataclasses.replace(task, waits=2 if task.label == "moments" else 0) for task in few.tasks)
-    grown = with_more_shards(TaskGraph(tuple(tasks), few.steps), 8)
+    graph = two_shards()
+    tasks = (dataclasses.replace(task, waits=2 if task.label == "moments" else 0) for task in graph.tasks)
+    grown = with_more_shards(TaskGraph(tuple(tasks), graph.steps), 8)
     joined = [(task.seconds, task.result_bytes) for task in grown.tasks if task.label == JOINED]
     assert joined == [(0.0, 8)] * 4 + [(0.0, 16)] * 2 + [(0.1, 16)]
     leaves = [(task.seconds, task.result_bytes) for task in grown.tasks if task.label == "moments"]

@@ -183,15 +183,15 @@ def refitted_rows(rows: TaskRows, shifted: Floats, last: PackedRound, system: Re
         return system.refit(rows.target, solvers.near_weights(shifted.copy(), mask, rows.scale), mask, rows.steps)
 
 
-def joined_rows(layer: WideLayer | Solution, rounds: int, *made: Any) -> Solution:
+def joined_rows(layer: WideLayer | Solution, rounds: int, *results: Any) -> Solution:
     """The layer's solution; its seconds are those of what the rows share.
 
     Args:
         layer: that was set up.
         rounds: how many there were.
-        *made: the rounds, which so last until then, and the refitted rows.
+        *results: the rounds, which so last until then, and the refitted rows.
     """
     started = time.perf_counter()
     if isinstance(layer, Solution):
         return layer
-    return layer.set_up.finish(np.concatenate(made[rounds:], axis=1), started)
+    return layer.set_up.finish(np.concatenate(results[rounds:], axis=1), started)

@@ -452,12 +452,11 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_folder_says_whose_it_is(folder: Path, tmp_path: Path) -> None:
     netsurgeon.compress(folder / "model.onnx", folder / "data.npz", work=tmp_path, sparsity=0.5, uniform=True, **FAST)
-    found = json.loads((tmp_path / "work.json").read_text("utf-8"))
-    found = found["value"]
-    assert found["format"] == 12
-    assert found["options"]["sparsity"] == 0.5
-    assert set(found["data"]) == {"calibration", "held"}
-    assert str(tmp_path) not in json.dumps(found)
+    identity = json.loads((tmp_path / "work.json").read_text("utf-8"))["value"]
+    assert identity["format"] == 12
+    assert identity["options"]["sparsity"] == 0.5
+    assert set(identity["data"]) == {"calibration", "held"}
+    assert str(tmp_path) not in json.dumps(identity)
 
 
 def test_a_folder_of_an_older_format_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def test_the_command_has_each_option_as_it_was_given(name: str, report: Report) 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_call_has_each_option_as_it_was_given(name: str, report: Report) -> None:
-    given = dataclasses.replace(with_options(report, **CHOICES[name]), from_python=("data",))
-    arguments, keywords = called(invocation(given), data=np.zeros(3))
+    changed = dataclasses.replace(with_options(report, **CHOICES[name]), from_python=("data",))
+    arguments, keywords = called(invocation(changed), data=np.zeros(3))
     assert arguments[0] == report.dense.name
     assert isinstance(arguments[1], np.ndarray)
     options = {keyword: value for keyword, value in keywords.items() if keyword not in ("test", "output")}
@@ -186,16 +186,16 @@ def test_a_model_of_python_and_made_up_inputs() -> None:
 
 def test_a_report_from_elsewhere_smuggles_nothing_into_the_call(report: Report) -> None:
     evil = "data)\nraise SystemExit #"
-    given = dataclasses.replace(
+    forged = dataclasses.replace(
         report,
         options={evil: evil, "pictures": {evil: HOSTILE}, "metric": evil},
         from_python=(evil, "data", "metric"),
         calibration=dataclasses.replace(report.calibration, source=evil),
     )
-    imports, comment, _ = invocation(given).split("\n")
+    imports, comment, _ = invocation(forged).split("\n")
     assert imports == "import netsurgeon"
     assert comment.startswith("#")
     with pytest.raises(TypeError, match="raise SystemExit"):  # PictureOptions has no such option
-        called(invocation(given), data=1, metric=2)
-    del given.options["pictures"]
-    assert called(invocation(given), data=1, metric=2)[1][evil] == evil
+        called(invocation(forged), data=1, metric=2)
+    del forged.options["pictures"]
+    assert called(invocation(forged), data=1, metric=2)[1][evil] == evil

@@ -123,8 +123,8 @@ def test_hidden_states_wider_than_a_small_vocabulary_are_told_by_their_numbers(s
         f"<float[20, 20] table = {text_of(np.eye(20))}, float[20, 64] w = {head}> "
         "{ rows = Gather(table, input_ids) y = MatMul(rows, w) }"
     )
-    given = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
-    assert chosen(model, given).name == measure
+    samples = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
+    assert chosen(model, samples).name == measure
 
 
 def test_a_text_need_not_hold_half_the_tokens_of_a_large_vocabulary() -> None:
@@ -138,8 +138,8 @@ def test_a_text_need_not_hold_half_the_tokens_of_a_large_vocabulary() -> None:
     scores = RNG.standard_normal((20, 32_000)) + 12.0 * np.eye(20, 32_000)
     head.const_value = ir.Tensor(scores.astype(np.float32), name=head.name)
     model.graph.register_initializer(head)
-    given = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
-    assert chosen(model, given).name == "token-agreement"
+    samples = open_samples({"input_ids": RNG.integers(0, 20, (64, 5))}, input_specs(model))
+    assert chosen(model, samples).name == "token-agreement"
 
 
 @pytest.mark.parametrize("dtype", ["int64", "bool"])

@@ -12,12 +12,12 @@ from netsurgeon.passes.solvers.methods import prune
 @pytest.mark.parametrize("kind", [admm.Eigenbasis, admm.Factored, admm.Inverted])
 def test_all_ways_solve_with_the_scaled_and_penalised_hessian(kind: type[admm.Scaled]) -> None:
     problem = problem_of(groups=2, columns=10)
-    found = kind(problem.hessian)
-    np.testing.assert_allclose(np.einsum("gii->gi", found.hessian), 1.0)
-    np.testing.assert_allclose(found.hessian * found.scale * found.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9)
+    system = kind(problem.hessian)
+    np.testing.assert_allclose(np.einsum("gii->gi", system.hessian), 1.0)
+    np.testing.assert_allclose(system.hessian * system.scale * system.scale.swapaxes(1, 2), problem.hessian, rtol=1e-9)
     target = normal(2, 3, 10)
     for rho in (0.1, 0.1, 2.5):
-        back = found.penalised(rho).solve(target) @ (found.hessian + rho * np.eye(10))
+        back = system.penalised(rho).solve(target) @ (system.hessian + rho * np.eye(10))
         np.testing.assert_allclose(back, target, rtol=1e-9, atol=1e-9)
 
 

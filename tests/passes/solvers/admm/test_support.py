@@ -18,8 +18,8 @@ def test_admm_beats_magnitude_with_refit_on_correlated_inputs(seed: int) -> None
     refitted = problem.error(linalg.refit(problem.target, problem.hessian, mask))
     scaled = np.abs(problem.weight) * np.sqrt(np.einsum("gii->gi", problem.hessian))[:, None]
     weighted = problem.error(linalg.refit(problem.target, problem.hessian, largest(scaled, keep)))
-    found = problem.error(prune(problem, keep, "admm"))
-    assert found < 0.9 * min(refitted, weighted)
+    error = problem.error(prune(problem, keep, "admm"))
+    assert error < 0.9 * min(refitted, weighted)
     assert refitted < problem.error(problem.weight * mask)
 
 
