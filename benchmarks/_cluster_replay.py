@@ -68,7 +68,8 @@ def replay(graph: TaskGraph, executor: Executor) -> float:
                 for task in tasks
             ]
             peers = "" if tasks[0].shard is None else "a sweep"
-            pending = executor.submit_all(Doze(tasks[0].label), calls, peers=peers, spread=tasks[0].place >= 0)
+            places = None if tasks[0].place < 0 else [task.place for task in tasks]
+            pending = executor.submit_all(Doze(tasks[0].label), calls, peers=peers, places=places)
             results |= zip((step.task for step in steps), pending, strict=True)
         elif step.kind == "wait":
             results[step.task].result()

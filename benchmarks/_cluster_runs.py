@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import _transformer_runs
 import numpy as np
 import onnx
 import psutil
+import threadpoolctl
 from _recorded_tasks import SUMMED, Recorder
 from _runs import BATCH, Facts, Task, labelled, write_facts
 from _task_graphs import TaskGraph
@@ -57,7 +59,8 @@ def compress(task: Task) -> Facts:
     small, report = Path(task["folder"]) / "small.onnx", Path(task["folder"]) / "report.json"
     inputs = _pictures(task) if task["model"] == "resnet50" else _inputs(task)
     options = {"threads": 1, **inputs, **task["options"], "cluster": task["cluster"]}
-    with _Killer(task.get("kills", 0), task.get("within", 0.0)) as killer:
+    limits = contextlib.nullcontext() if not task.get("confined") else _confined()
+    with limits, _Killer(task.get("kills", 0), task.get("within", 0.0)) as killer:
         started, before = time.perf_counter(), _processor()
         netsurgeon.compress(**options, output=small, report=report)
         seconds, after = time.perf_counter() - started, _processor()
@@ -94,6 +97,29 @@ def costs(task: Task) -> Facts:
         "slowed": round(slowed, 2),
         "seam": (time.process_time() - before) / SEAM_TASKS,
     }
+
+
+@contextlib.contextmanager
+def _confined() -> Iterator[None]:
+    """Let this process and each of its workers have one core: what a task of a worker calls has threads of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    is_over = threading.Event()
+
+    def move_workers() -> None:
+        while not is_over.wait(0.5):
+            for number, worker in enumerate(sorted(_workers()), start=1):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(worker).cpu_affinity([cores[number % len(cores)]])
+
+    mover = threading.Thread(target=move_workers)
+    os.sched_setaffinity(0, cores[:1])  # workers begin here, and have as many threads as there are cores then
+    with threadpoolctl.threadpool_limits(1):
+        mover.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            mover.join()
 
 
 class _Killer:

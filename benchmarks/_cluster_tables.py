@@ -16,7 +16,7 @@ BYTES = (
     "goals replay the times of the first run. Seconds of the wall mean little where other programs use the machine; "
     "seconds of a core are those of the main process, scheduler included, and of all workers."
 )
-SPEED = "ResNet-50's shape, sparsity 0.8, workers of one thread, by the wall."
+SPEED = "ResNet-50's shape, sparsity 0.8, by the wall; the main process and each worker are confined to one core."
 COSTS = "Seconds of a core that Dask takes: of a task, and of a megabyte that the main process sends to a worker."
 SEAM = (
     "What the seam costs in one process: joining the sums of two shards, which a run without shards would not do, and "

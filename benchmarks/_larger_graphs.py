@@ -138,7 +138,7 @@ class _Growth:
                 created.append(
                     self._builder.submit(
                         dataclasses.replace(
-                            task, needs=needs, shard=shard, setup=setup, group=group,
+                            task, needs=needs, shard=shard, place=shard, setup=setup, group=group,
                             seconds=seconds * self._larger, result_bytes=round(task.result_bytes * grows),
                             sent=round(task.sent * (self._larger if not task.needs else 1.0)),
                         )

@@ -328,6 +328,7 @@ class _Paper:
         self, label: str, needs: tuple[int, ...] = (), *, sent: int = 0, made: int, seconds: float = 0.0,
         shard: int | None = None, serial: float = 0.0, place: int = -1,
     ) -> int:  # fmt: skip
+        place = place if shard is None else shard
         return self._builder.submit(Task(label, needs, sent, seconds, made, shard=shard, serial=serial, place=place))
 
 

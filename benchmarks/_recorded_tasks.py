@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -58,12 +57,13 @@ class Recorder(Executor):
         *,
         about: str = "",
         peers: str = "",
-        spread: bool = False,
+        places: Sequence[int] | None = None,
     ) -> list[Pending[Result]]:
-        """Run a function with each list; those that are spread go to workers in turn, as `DaskExecutor` has it."""
+        """Run a function with each list."""
         del peers
-        first = zlib.crc32(about.encode())
-        return [self._run(function, list_, about, first + at if spread else -1) for at, list_ in enumerate(calls)]
+        lists = list(calls)
+        numbers = [-1 for _ in lists] if places is None else places
+        return [self._run(function, arguments, about, at) for arguments, at in zip(lists, numbers, strict=True)]
 
     def _run(
         self, function: Callable[..., Result], arguments: Sequence[Any], about: str, place: int = -1

@@ -124,6 +124,7 @@ def _runs_of(case: Case, arguments: argparse.Namespace, folder: Path) -> dict[st
 
 def _speed(arguments: argparse.Namespace) -> Iterator[tuple[str, Row]]:
     task = {"kind": "compress", "model": "resnet50", "options": RESNET, "pictures": arguments.pictures}
+    task["confined"] = True
     runs = {str(workers): run_task({**task, "cluster": f"local:{workers}"}, SCRIPT) for workers in (1, 2)}
     yield f"speed {arguments.pictures} pictures", {"runs": runs}
 

@@ -24,7 +24,7 @@ CODES: Mapping[str, str] = {
     "images-unlabelled": "All images are in one folder, which is therefore not taken for a class.",
     "inputs-not-normalised": "What enters the model's first normalisation has another scale than it had in training.",
     "inputs-unlike-test": "The values of an input reach much further in the data than in the test inputs, or less far.",
-    "integers-lose": "The model stays on floats: on integers it misses the goal even with all of its weights.",
+    "integers-lose": "The model stays on floats: on integers it misses the goal, or loses more in the same size.",
     "integers-unfused": "ONNX Runtime runs layers with integer weights on floats.",
     "integers-for-floats": "Float inputs were given as integers, which are used as they are, not scaled.",
     "initializers-fixed": "Initializers that were also graph inputs are now constants.",

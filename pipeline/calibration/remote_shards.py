@@ -1,5 +1,6 @@
 """Shards whose values lie on workers: each step makes new values from those before, so that a lost one is made anew.
 
+What a shard's tasks make stays on one worker, the next shard's on the next one: its activations are large.
 What a worker needs travels as an argument: the inputs of a shard, the dense model without its weights, of which it
 reads the layers, and the nodes and weights of one segment at a time.
 """
@@ -84,8 +85,12 @@ class RemoteShards:
 
     def _send(self) -> list[tuple[range, Pending[RemotePart]]]:
         """The inputs, each shard once."""
-        submit, mask = functools.partial(self.executor.submit, open_shard), self._samples.mask
-        return [(numbers, submit(numbers, feeds, mask)) for numbers, feeds in _in_shards(self._samples.batches())]
+        sent: list[tuple[range, Pending[RemotePart]]] = []
+        for numbers, feeds in _in_shards(self._samples.batches()):
+            call = (numbers, feeds, self._samples.mask)
+            (part,) = self.executor.submit_all(open_shard, [call], places=[len(sent)])
+            sent.append((numbers, part))
+        return sent
 
     def submit(
         self,
@@ -97,8 +102,9 @@ class RemoteShards:
     ) -> list[Pending[Result]]:
         """Call a function for some shards, each where it is."""
         call = functools.partial(call_with_layer, function, len(walks))
-        calls = ([layer.name, self._skeleton, *(walk.parts[at] for walk in walks), *more] for at in numbers)
-        return self.executor.submit_all(call, calls, about=layer.name, peers=self.sweep)
+        places = list(numbers)
+        calls = ([layer.name, self._skeleton, *(walk.parts[at] for walk in walks), *more] for at in places)
+        return self.executor.submit_all(call, calls, about=layer.name, peers=self.sweep, places=places)
 
 
 class RemoteWalk:
@@ -131,7 +137,8 @@ class RemoteWalk:
         expired, self._expired = tuple(self._expired), []
         values, about = (sent, self._shards.runtime, segment.inputs, expired), ", ".join(segment.layers)
         calls = ([part, *values] for part in self.parts)
-        self.parts = self._shards.executor.submit_all(run_segment, calls, about=about, peers=self._shards.sweep)
+        places, submit_all = range(len(self.parts)), self._shards.executor.submit_all
+        self.parts = submit_all(run_segment, calls, about=about, peers=self._shards.sweep, places=places)
 
     def release(self, at: int) -> None:
         """Forget what nobody needs after segment `at`, as soon as the next one runs."""

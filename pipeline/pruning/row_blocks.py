@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Sequence
 
 from netsurgeon.passes.pruning import (
@@ -58,7 +59,8 @@ def begin_solving_rows(
     about = problem.layer.name
     submit = functools.partial(executor.submit, about=about)
     layer = submit(set_up_wide_layer, problem, moments, seed)
-    submit_all = functools.partial(executor.submit_all, about=about, spread=True)
+    first = zlib.crc32(about.encode())  # several layers with few tasks each have different workers
+    submit_all = functools.partial(executor.submit_all, about=about, places=range(first, first + len(parts)))
     rows = submit_all(rows_of_layer, [(layer, blocks) for blocks in parts])
     shifted: Sequence[Pending[Floats | None] | None] = [None for _ in parts]
     of_round = submit(first_round, layer)

@@ -30,6 +30,9 @@ NO_GAIN = "what repair made of smaller models, or of this one, loses more"
 """Why a search delivers a model that is not repaired."""
 FULL = 0.97
 """A file of at least this share of the largest size allowed is as large as it may be."""
+FLOATS_BESIDE = 0.1
+"""Layers that stay on floats beside integers take 4 bytes a weight, and 1 where all are on floats. From this share of
+the size allowed on, what the other layers have to lose for it may be more than floats alone lose."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,8 @@ def search(
         trim: units that go in any case, as the user has chosen.
         forms: how weights may be kept, in turn: the first in which a model is found is taken.
         prefer: "size" = where one is found on integers, one on floats is looked for, too, and where one is found with
-            fewer units, one with all of them; the smallest is taken.
+            fewer units, one with all of them; the smallest is taken. For a size alone floats are looked at, too, where
+            many weights stay on them in any case.
         repairs: whether candidates below the smallest one are repaired, to go further.
 
     Raises:
@@ -87,17 +91,18 @@ def search(
     """
     evaluators = [evaluator.in_form(form) for form in forms]
     within_goals, rejected = _by_form(evaluators, goals, trim, prefer=prefer)
+    is_alone, first = len(within_goals) == 1, within_goals[0]
+    compared = rejected.get(forms[0]) or (first[1] if first[0] is evaluators[0] else None)
+    if goals.max_drop is None:
+        within_goals = [_least_lost(within_goals, prefer)]
     if repairs:
         within_goals = [_repaired(of_form.as_delivered(), candidate, goals) for of_form, candidate in within_goals]
-    is_as_small_as_can_be = goals.max_drop is not None
-    taken, chosen = min(
-        within_goals, key=lambda pair: pair[1].bytes if is_as_small_as_can_be else pair[1].evidence.drop
-    )
+    taken, chosen = min(within_goals, key=lambda pair: pair[1].bytes)
     taken.context.progress("making the chosen model", 0, 1)
     applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
     _check_size(goals, size)
-    if goals.max_drop is not None and len(within_goals) == 1 and taken.form != forms[0]:
-        form_notes = _form_notes(evaluators[0], rejected.get(forms[0]), taken, goals.max_drop)
+    if taken.form != forms[0] and (is_alone or goals.max_drop is None):
+        form_notes = _form_notes(evaluators[0], compared, taken, chosen, goals)
         applied = dataclasses.replace(applied, notes=(*applied.notes, *form_notes))
     if repairs and chosen.refusal is not None and not chosen.repaired:
         text = f"the model is delivered without repair: {chosen.refusal}"
@@ -116,7 +121,7 @@ def search(
 def _by_form(
     evaluators: Sequence[CandidateEvaluator], goals: Goals, trim: TrimPlan | None, *, prefer: str
 ) -> tuple[list[tuple[CandidateEvaluator, Candidate]], dict[str, Candidate]]:
-    """A model that keeps to the goals in the first form that has one and, to be small, in one on floats, too.
+    """A model that keeps to the goals in the first form that has one and, where it may be better, in one on floats.
 
     Beside it, by their names, what forms were rejected for.
 
@@ -128,7 +133,7 @@ def _by_form(
     rejected: dict[str, Candidate] = {}
     problem = CheckFailedError(f"{goals} cannot be met")
     for in_form in evaluators:
-        if within_goals and (prefer == "speed" or in_form.is_integer == within_goals[-1][0].is_integer):
+        if within_goals and not _may_be_better(in_form, within_goals[-1][0], goals, prefer):
             break
         try:
             candidate, is_taken = _within_goals(
@@ -142,6 +147,8 @@ def _by_form(
                 tries_units=in_form.is_integer and trim is None and not in_form.context.options.is_hasty,
             )
         except CheckFailedError as error:
+            if within_goals:
+                break  # finer floats are larger
             problem = error
             continue
         if is_taken:
@@ -151,6 +158,26 @@ def _by_form(
     if not within_goals:
         raise problem
     return within_goals, rejected
+
+
+def _may_be_better(in_form: CandidateEvaluator, taken: CandidateEvaluator, goals: Goals, prefer: str) -> bool:
+    """Whether a model in this form is looked for beside one that keeps to the goals: on floats beside integers."""
+    if in_form.is_integer == taken.is_integer:
+        return False
+    if prefer == "size":
+        return True
+    if goals.max_size is None or goals.max_drop is not None or goals.is_structural:
+        return False
+    sizes, stay = taken.context.selection.sizes, taken.integers.stay
+    return 4 * sum(size for name, size in sizes.items() if name in stay) >= FLOATS_BESIDE * goals.max_size
+
+
+def _least_lost(
+    within_goals: Sequence[tuple[CandidateEvaluator, Candidate]], prefer: str
+) -> tuple[CandidateEvaluator, Candidate]:
+    """The model that loses least; the first one, which is faster, as long as it is not sure to lose more."""
+    first, least = within_goals[0], min(within_goals, key=lambda pair: pair[1].evidence.drop)
+    return first if prefer == "speed" and first[1].evidence.drop <= least[1].evidence.high else least
 
 
 def _repaired(
@@ -212,10 +239,8 @@ def _within_goals(
             ladders[evaluator.is_integer] = fast_enough(evaluator, goals)
         structures, structure = ladders[evaluator.is_integer]
     if goals.max_drop is None:
-        if goals.max_size is not None:
-            return _largest_within(evaluator, structure, goals, goals.max_size), True
-        evaluator.context.progress(CANDIDATES, 0, 1)
-        return evaluator.candidate(structure, 1.0), True
+        candidate = _without_drop(evaluator, structure, goals)
+        return candidate, is_last or not evaluator.is_integer or candidate.bits is not None
     # what is known to be beyond the limit with all weights needs no descent, unless to say how near it comes
     is_looked_at_whole = structures is not None or not (is_first or is_last)
     is_hasty = evaluator.context.options.is_hasty
@@ -247,33 +272,37 @@ def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Po
 
 
 def _form_notes(
-    default: CandidateEvaluator, rejected: Candidate | None, taken: CandidateEvaluator, max_drop: float
+    default: CandidateEvaluator, compared: Candidate | None, taken: CandidateEvaluator, chosen: Candidate, goals: Goals
 ) -> Iterator[Message]:
     """Why weights are not kept as they are by default: what that alone has cost, or why it could not be.
 
     Args:
         default: candidates in the default form.
-        rejected: the one that this form was rejected for; None = none of them is within the drop.
+        compared: the one that this form was rejected for, or that loses more; None = none of them is within the goals.
         taken: candidates in the form that is delivered.
-        max_drop: what may be lost.
+        chosen: the one that is delivered.
+        goals: what is wanted.
     """
     candidates = default.as_delivered().candidates or default.candidates
-    decisive = rejected or max(candidates, key=lambda candidate: candidate.kept, default=None)
+    decisive = compared or max(candidates, key=lambda candidate: candidate.kept, default=None)
     if decisive is None:
         return
     if on_floats := default.notes_on_floats(decisive):
         yield from on_floats
         return
     drop, bound = decisive.evidence.drop, decisive.evidence.high
-    lost = (
-        f"{drop:.2%} (at most {bound:.2%}) with {decisive.kept:.0%} of its weights kept, more than a --max-drop of "
-        f"{max_drop:.2%} allows"
-    )
+    what = f"loses {drop:.2%} (at most {bound:.2%})"
+    if goals.max_drop is not None:
+        what += f" with {decisive.kept:.0%} of its weights kept, more than a --max-drop of {goals.max_drop:.2%} allows"
+    elif compared is not None:
+        what += f" in {decisive.bytes:,} bytes, as {taken.form} {chosen.evidence.drop:.2%} in {chosen.bytes:,} bytes"
+    else:
+        what = f"has {min(candidate.bytes for candidate in candidates):,} bytes or more"
     if default.is_integer:
-        text = f"the model stays on floats: on integers ({default.form}) it loses {lost}"
+        text = f"the model stays on floats: on integers ({default.form}) it {what}"
         yield Message(text, "integers-lose", form=default.form, taken=taken.form, drop=drop, bound=bound)
     else:
-        text = f"weights are stored as {taken.form}, not as {default.form}: rounded to those the model loses {lost}"
+        text = f"weights are stored as {taken.form}, not as {default.form}: rounded to those the model {what}"
         yield Message(text, "finer-values", values=taken.form, default=default.form, drop=drop, bound=bound)
 
 
@@ -331,6 +360,18 @@ def _largest_within(evaluator: CandidateEvaluator, structure: Structure, goals: 
             "model found: give a larger --max-size, or remove units with --trim"
         )
     return max(fitting, key=lambda candidate: candidate.share)
+
+
+def _without_drop(evaluator: CandidateEvaluator, structure: Structure, goals: Goals) -> Candidate:
+    """The model that loses least for the other goals.
+
+    Raises:
+        CheckFailedError: none is as small as it must be.
+    """
+    if goals.max_size is not None:
+        return _largest_within(evaluator, structure, goals, goals.max_size)
+    evaluator.context.progress(CANDIDATES, 0, 1)
+    return evaluator.candidate(structure, 1.0)
 
 
 def _for_size(candidates: Mapping[float, Candidate], limit: int, low: float, high: float) -> float:

@@ -70,7 +70,7 @@ class Executor(abc.ABC):
         *,
         about: str = "",
         peers: str = "",
-        spread: bool = False,
+        places: Sequence[int] | None = None,
     ) -> list[Pending[Result]]:
         """Let a function run with each of some lists of arguments, which are sent in one message.
 
@@ -80,8 +80,9 @@ class Executor(abc.ABC):
             calls: the arguments of each task, as many in each.
             about: see `submit`, as `peers`.
             peers: see `submit`.
-            spread: whether they go to all workers in turn, the same of each such call to the same one. Else they go to
-                those that have what they need.
+            places: a number for each: those of one number go to one worker as long as it is there, also in later calls,
+                and numbers that follow each other to different ones. Without them tasks go to workers that have some of
+                what they need.
 
         Returns:
             A result for each list, in their order.

@@ -6,11 +6,8 @@ import contextlib
 import itertools
 import uuid
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import numpy as np
 
 from netsurgeon.pipeline.errors import ClusterError, InputError
 from netsurgeon.pipeline.execution.executors.array_store import ArrayStore
@@ -73,6 +70,7 @@ class DaskExecutor(Executor):
         # Tasks are called after what they do: Dask expects those that are called alike to take as long.
         self._names = (f"{{}}-0{token}-{number}" for number in itertools.count())
         self._cores: dict[str, tuple[str, frozenset[int]]] = {}
+        self._workers: list[str] = []
         self._log = TaskLog()
         self._watch = WorkerWatch(client, self._log, token)
         client.subscribe_topic(self._origin.topic, listener(self._take))
@@ -90,7 +88,7 @@ class DaskExecutor(Executor):
         *,
         about: str = "",
         peers: str = "",
-        spread: bool = False,
+        places: Sequence[int] | None = None,
     ) -> list[Pending[Result]]:
         """Send tasks to the cluster; `Pending` arguments stay where they are, or travel between workers.
 
@@ -110,13 +108,11 @@ class DaskExecutor(Executor):
             needs = (str(entry.future.key) for entry in arguments if isinstance(entry, _Remote))
             self._log.sent(name, SentTask(kind, about, peers, tuple(needs)))
         calls = [(self._origin, function, *map(packed.of, arguments)) for arguments in lists]
-        futures: list[Any] = [None for _ in lists]
         try:
-            for part, where in self._places(about, len(lists)) if spread else [(np.s_[:], {})]:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # that an argument is large: it is sent once
-                    columns, more = zip(*calls[part], strict=True), {"priority": 0 if peers else 1, **where}
-                    futures[part] = self._client.map(run_as_there, *columns, key=names[part], pure=False, **more)
+            with warnings.catch_warnings(), self._places(places, names):
+                warnings.simplefilter("ignore")  # that an argument is large: it is sent once
+                columns, more = zip(*calls, strict=True), {"priority": 0 if peers else 1}
+                futures = self._client.map(run_as_there, *columns, key=names, pure=False, **more)
         except Exception as error:
             if (refusal := _refusal(error)) is not None:
                 raise refusal from None
@@ -156,20 +152,23 @@ class DaskExecutor(Executor):
             with contextlib.suppress(Exception):  # of a scheduler that is gone
                 let_go()
 
-    def _places(self, about: str, count: int) -> list[tuple[slice, dict[str, Any]]]:
-        """Every how manieth of some tasks goes to each worker, which other workers may take from it.
+    def _places(self, places: Sequence[int] | None, names: Sequence[str]) -> contextlib.AbstractContextManager[Any]:
+        """Let tasks go to the workers of their numbers, in one message; others may take them from there.
 
-        The first one goes by what they are about, so that several layers with few rows each have different workers.
+        A worker keeps its number as long as it is there, and one that comes takes that of one that has gone: what was
+        made for a number is where it is needed next.
         """
-        workers = sorted(self._client.nthreads())
-        first = zlib.crc32(about.encode())
-        return [
-            (
-                np.s_[at :: len(workers)],
-                {"workers": [workers[(first + at) % len(workers)]], "allow_other_workers": True},
-            )
-            for at in range(min(count, len(workers)))
-        ] or [(np.s_[:], {})]  # they wait for the next worker
+        import dask
+
+        if places is None or not (there := self._client.nthreads()):
+            return contextlib.nullcontext()
+        new = iter(sorted({*there} - {*self._workers}))
+        kept = (worker if worker in there else next(new, None) for worker in self._workers)
+        self._workers = [*(worker for worker in kept if worker is not None), *new]
+        workers = {name: self._workers[place % len(there)] for name, place in zip(names, places, strict=True)}
+        at_places: contextlib.AbstractContextManager[Any]
+        at_places = dask.annotate(workers=workers.__getitem__, allow_other_workers=True)
+        return at_places
 
     def _take(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """A worker tells of a task."""

@@ -134,6 +134,29 @@ def test_a_size_costs_no_weights_for_integers_that_no_layer_can_have(monkeypatch
     assert chosen.kept > 0.9
 
 
+def test_a_size_is_met_on_floats_where_float32_beside_integers_would_cost_more() -> None:
+    """The last convolution stays on floats, so that the first one alone would have to make the file small."""
+    weights = [normal(16, 16, 3, 3, scale=0.1) for _ in range(2)]
+    nodes = [
+        node("Conv", ["x", "w"], ["hidden"], "first", **PADDED),
+        node("Relu", ["hidden"], ["kept"], "relu"),
+        node("Conv", ["kept", "v"], ["y"], "last", **PADDED),
+    ]
+    model = network_of(nodes, dict(zip("wv", weights, strict=True)), entry=("N", 16, 6, 6))
+    data = {"x": normal(256, 16, 6, 6)}
+    report, forced = (
+        compress(model, data, max_size="6KB", effort="fast", quantize=quantize).report for quantize in (None, "w4a8")
+    )
+    assert report.search is not None
+    assert forced.search is not None
+    assert {point.form for point in report.search.points if point.kind == "candidate"} == {"w4a8", "codebook"}
+    assert (report.search.form, forced.search.form) == ("codebook", "w4a8")
+    assert report.compressed.bytes <= 6_000
+    assert report.search.evidence.high < forced.search.evidence.drop
+    (note,) = (note for note in report.notes if note.code == "integers-lose")
+    assert f"{forced.search.evidence.drop:.2%}" in str(note)
+
+
 def test_a_search_goes_on_on_floats_where_models_turn_out_slower_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     def time(timer: timing_table.StructureTimer, name: str, *_: object, **__: object) -> timing_table.Timed:
         speedup = 0.8 if "on integers beside" in name else 2.0
@@ -163,6 +186,26 @@ def test_the_reason_for_floats_is_that_of_the_model_that_would_be_taken(monkeypa
     assert len(set(refused)) == 2, "half of the weights lose too much"
     notes = [str(note) for note in report.notes if note.code in ("not-quantized", "integers-lose")]
     assert notes == [f"{max(refused)} weights run no faster"]
+
+
+def test_a_size_is_met_in_few_bytes_a_weight_where_models_turn_out_slower_on_integers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was to run on integers and does not has float32, of which far fewer fit."""
+
+    def refuse(model: ir.Model) -> Quantized:
+        return Quantized(model=model, facts=None, notes=(Message("no faster", "not-quantized", reason="slower"),))
+
+    monkeypatch.setattr(steps, "unless_slower", lambda _, model, *__: refuse(model))
+    limit = DENSE.stat().st_size // 6
+    report = searched(max_size=f"{limit}B", effort="fast")
+    assert report.search is not None
+    assert report.search.form == "codebook"
+    assert report.compressed.bytes <= limit
+    (chosen,) = (point for point in report.search.points if point.chosen)
+    floats = [point for point in report.search.points if point.form == "w4a8" and (point.bytes or 0) <= limit]
+    assert (chosen.kept or 0.0) > 2.0 * max(point.kept or 0.0 for point in floats)
+    assert [str(note) for note in report.notes if note.code in ("not-quantized", "integers-lose")] == ["no faster"]
 
 
 def test_the_smallest_model_is_looked_for_with_all_units_with_fewer_and_on_floats(

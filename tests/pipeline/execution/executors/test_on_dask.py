@@ -104,12 +104,16 @@ def test_a_file_that_has_changed_is_no_fault_of_the_workers(two_workers: Executo
         assert not executor.facts.lost  # type: ignore[union-attr]
 
 
-def test_tasks_are_spread_whoever_has_what_they_need(two_workers: Executor) -> None:
+def test_tasks_have_their_places_whoever_has_what_they_need(two_workers: Executor) -> None:
     needed = two_workers.submit(int, "1")
-    processes = two_workers.submit_all(process_of, [(needed,)] * 4, spread=True)
-    one, other, *again = [process.result() for process in processes]
+    first, second = (
+        [task.result() for task in two_workers.submit_all(process_of, [(needed,)] * len(places), places=places)]
+        for places in ([4, 7, 8, 9], [3, 6])
+    )
+    one, other, *again = first
     assert one != other
     assert again == [one, other]
+    assert second == [other, one], "also in later calls"
 
 
 def test_workers_that_share_cores_have_them_once(two_workers: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
