@@ -2,9 +2,9 @@
 
 The main process does its steps one after the other, as it did when it was measured. What it sends goes to the scheduler
 and from there, with its bytes, to a worker: to the one that can begin first, the way of what it needs included, which
-is what Dask's placing and stealing come to; tasks that are spread go to all workers in turn. A worker runs one task at
-a time. What a task needs and its worker does not have comes from a worker that has it. Each machine has one link in and
-one out; main process and scheduler share theirs.
+is what Dask's placing and stealing come to. Tasks that have places go there, unless another worker is idle and gets
+what they need before that one is free. A worker runs one task at a time. What a task needs and its worker does not have
+comes from a worker that has it. Each machine has one link in and one out; main process and scheduler share theirs.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class _Simulation:
         if not all(self._places[need] for need in task.needs):  # lost just now
             return
         self._is_queued[number] = True
-        worker = self._worker_for(task, now) if task.place < 0 else task.place % self._cluster.workers
+        worker = self._worker_for(task, now)
         arrival, sources = now + self._cluster.latency, set()
         if task.sent:
             arrival = self._move(task.sent, self._hub, worker, now)
@@ -271,23 +271,26 @@ class _Simulation:
         return max(self._out[node], self._places[need][node])
 
     def _worker_for(self, task: Task, now: float) -> int:
-        """The worker that can begin first: the one that is free first, or one that has most of what is needed."""
-        candidates = [self._free.index(min(self._free))]
-        if task.needs:
-            largest = max(task.needs, key=lambda need: self._graph.tasks[need].result_bytes)
-            candidates += list(self._places[largest])[:2]
+        """The worker that can begin first: the one that is free first, or one that has most of what is needed.
 
-        def begins(worker: int) -> tuple[float, float]:
-            missing = [need for need in task.needs if worker not in self._places[need]]
-            size = sum(self._graph.tasks[need].result_bytes for need in missing)
-            links = [
-                self._in[worker],
-                *(min(self._since(node, need) for node in self._places[need]) for need in missing),
-            ]
-            arrival = max([now, *links]) + size * self._cluster.seconds_of_byte if size else now
-            return max(self._free[worker], arrival), size
+        That of a task with a place is the one there, or one that has nothing to do.
+        """
+        first = self._free.index(min(self._free))
+        if task.place >= 0:
+            place = task.place % self._cluster.workers
+            candidates = [place, first] if self._free[first] <= now else [place]
+        else:
+            largest = max(task.needs, key=lambda need: self._graph.tasks[need].result_bytes, default=None)
+            candidates = [first, *([] if largest is None else [*self._places[largest]][:2])]
+        return min(candidates, key=lambda worker: self._begins(task, worker, now))
 
-        return min(candidates, key=begins)
+    def _begins(self, task: Task, worker: int, now: float) -> tuple[float, float]:
+        """When a worker can begin a task, and the bytes that it lacks for it."""
+        missing = [need for need in task.needs if worker not in self._places[need]]
+        size = sum(self._graph.tasks[need].result_bytes for need in missing)
+        links = [self._in[worker], *(min(self._since(node, need) for node in self._places[need]) for need in missing)]
+        arrival = max([now, *links]) + size * self._cluster.seconds_of_byte if size else now
+        return max(self._free[worker], arrival), size
 
     def _move(self, size: float, source: int, target: int, now: float) -> float:
         """Let bytes travel; when they are there."""

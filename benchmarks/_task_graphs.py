@@ -29,7 +29,7 @@ class Task:
         group: tasks that do the same with other shards, and share what is set up; -1 = it has none.
         serial: more seconds, on one core whatever its worker has.
         waits: levels of the tree of its sum in which rows are only laid together, until there are enough to be summed.
-        place: number of the worker that it is sent to, modulo how many there are; -1 = whichever can begin first.
+        place: number of the worker that it is for, modulo how many there are; -1 = whichever can begin first.
     """
 
     label: str
