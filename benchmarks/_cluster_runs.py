@@ -153,12 +153,14 @@ class _Killer:
 
 def _workers() -> list[int]:
     """Processes that Dask has started, once they have begun to work."""
-    children = psutil.Process().children()
-    return [
-        child.pid
-        for child in children
-        if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > STARTED
-    ]
+    return [child.pid for child in psutil.Process().children() if _has_begun(child)]
+
+
+def _has_begun(process: psutil.Process) -> bool:
+    """Whether it is a worker that a scheduler knows: one that ends before then lets no cluster start."""
+    if "spawn_main" not in " ".join(process.cmdline()) or time.time() - process.create_time() < STARTED:
+        return False
+    return sum(connection.status == psutil.CONN_ESTABLISHED for connection in process.net_connections("tcp")) > 1
 
 
 def _processor() -> tuple[float, float]:
@@ -188,7 +190,7 @@ def _inputs(task: Task) -> dict[str, Any]:
             for split in ("train", "test")
         )
         return {"model": model, "data": data, "test": test}
-    calibration, test, more = labelled(model.parent.parent, model, {"model": task["model"], "data": "cifar10", **task})
+    calibration, test, more = labelled(model.parent.parent, model, {"data": "cifar10", "limit": None, **task})
     return {"model": model, "data": calibration, "test": test, "batch_size": BATCH["cifar10"], **more}
 
 
