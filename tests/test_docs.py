@@ -137,6 +137,13 @@ def test_a_command_that_asks_an_index_is_found() -> None:
     assert not asks_an_index("pip install wheels/*.whl  # in netsurgeon's repository")
 
 
+def test_no_entry_of_the_changelog_stands_twice() -> None:
+    sections = re.split(r"^##+ ", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
+    starts = [re.findall(r"^- (.{1,40})", section, re.MULTILINE) for section in sections]
+    assert sum(map(len, starts)) > 100
+    assert [start for section in starts for start in section if section.count(start) > 1] == []
+
+
 def test_contributing_has_snippets() -> None:
     assert len(SNIPPET.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))) >= 8
 
