@@ -144,6 +144,24 @@ def test_no_entry_of_the_changelog_stands_twice() -> None:
     assert [start for section in starts for start in section if section.count(start) > 1] == []
 
 
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+
+
+def row_of_deploy(option: str) -> str:
+    (row,) = re.findall(rf"^\| `{option}[^|]*\| (.*) \|$", DEPLOY, re.MULTILINE)
+    return str(row)
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_deploy_says_which_commands_have_options_for_machines(name: str) -> None:
+    options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+    assert ("--json" in options) == (f"`{name}`" in row_of_deploy("--json FILE").partition(")")[0])
+    assert ("--quiet" in options) == (name != "view")
+    assert "every command but `view`" in row_of_deploy("--quiet")
+    assert "-v" in options
+    assert "every command" in row_of_deploy("-v")
+
+
 def test_contributing_has_snippets() -> None:
     assert len(SNIPPET.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))) >= 8
 
