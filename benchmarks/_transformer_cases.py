@@ -53,14 +53,15 @@ class Case:
     @property
     def unpadded(self) -> str:
         """The row of the same compression, calibrated without padding."""
-        return " ".join(
-            [self.model, *(f"--{key.replace('_', '-')} {_written(value)}" for key, value in self.options.items())]
-        )
+        return " ".join([self.model, *(_written(key, value) for key, value in self.options.items())])
 
 
-def _written(value: object) -> str:
-    """As the command line has it."""
-    return ",".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+def _written(name: str, value: object) -> str:
+    """An option as the command line has it."""
+    flag = f"--{name.replace('_', '-')}"
+    if value is True:
+        return flag
+    return f"{flag} {','.join(f'{key}={part}' for key, part in value.items()) if isinstance(value, dict) else value}"
 
 
 L3_DENSE, L6_DENSE = 0.8241, 0.8203

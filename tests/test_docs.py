@@ -137,6 +137,31 @@ def test_a_command_that_asks_an_index_is_found() -> None:
     assert not asks_an_index("pip install wheels/*.whl  # in netsurgeon's repository")
 
 
+def test_no_entry_of_the_changelog_stands_twice() -> None:
+    sections = re.split(r"^##+ ", (ROOT / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
+    starts = [re.findall(r"^- (.{1,40})", section, re.MULTILINE) for section in sections]
+    assert sum(map(len, starts)) > 100
+    assert [start for section in starts for start in section if section.count(start) > 1] == []
+
+
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+
+
+def row_of_deploy(option: str) -> str:
+    (row,) = re.findall(rf"^\| `{option}[^|]*\| (.*) \|$", DEPLOY, re.MULTILINE)
+    return str(row)
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_deploy_says_which_commands_have_options_for_machines(name: str) -> None:
+    options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+    assert ("--json" in options) == (f"`{name}`" in row_of_deploy("--json FILE").partition(")")[0])
+    assert ("--quiet" in options) == (name != "view")
+    assert "every command but `view`" in row_of_deploy("--quiet")
+    assert "-v" in options
+    assert "every command" in row_of_deploy("-v")
+
+
 def test_contributing_has_snippets() -> None:
     assert len(SNIPPET.findall((ROOT / "CONTRIBUTING.md").read_text("utf-8"))) >= 8
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import netsurgeon
+from netsurgeon.pipeline.options import OPTION_GROUPS
 
 ROOT = Path(netsurgeon.__file__).parent
 LIGHT = """
@@ -32,6 +33,12 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert name == "__version__" or inspect.getdoc(value)
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
     assert name == "__version__" or re.search(rf"^::: netsurgeon\.{name}$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("group", OPTION_GROUPS, ids=lambda group: group.__name__)
+def test_every_group_of_options_is_documented(group: type) -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    assert f"\n::: {group.__module__}.{group.__name__}\n" in page
 
 
 def test_another_name_is_not_there() -> None:

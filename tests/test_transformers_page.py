@@ -62,3 +62,9 @@ def test_a_row_of_the_readme_is_measured(title: str, name: str) -> None:
     row = ROWS[name]
     figures = [f"{row['dense']} → {row['figure']}", latency(row), f"{row['ratio']:.2f}"]
     assert cells("README.md", title) == figures
+
+
+def test_the_sentence_on_repair_is_measured() -> None:
+    before, after = ROWS["l3 --sparsity 0.8"], ROWS["l3 --sparsity 0.8 --repair"]
+    page = " ".join((ROOT / "docs" / "repair.md").read_text("utf-8").split())
+    assert f"Spearman {before['figure']} → {after['figure']} on STS-B ({after['dense']} dense)" in page

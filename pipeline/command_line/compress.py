@@ -75,7 +75,8 @@ EXAMPLES = (
             "--max-drop",
             metavar="SHARE",
             help="Lose at most this much of the metric, e.g. 1%. "
-            "[default: 1%, if there is no other goal and no option by hand]",
+            "[default: 1%, unless another goal, --sparsity, --trim, --quantize, --pattern, --keep-zeros or --layer "
+            "is given]",
         ),
         option("--speedup", metavar="FACTOR", help="The model is at least this many times as fast, e.g. 2x."),
         option("--latency", metavar="TIME", help="A run takes at most this long, e.g. 5ms."),
@@ -106,7 +107,8 @@ EXAMPLES = (
         option(
             "--quantize",
             type=click.Choice(notation.QUANTIZE_MODES),
-            help="Run layers on integers where they gain. [default: a goal decides]",
+            help="Store or run weights as integers: int8, w4a8 and dynamic where that is faster, w4 and w8 in all "
+            "matrix products. [default: a goal decides]",
         ),
         option(
             "--values",
@@ -164,7 +166,7 @@ EXAMPLES = (
             "--effort",
             type=click.Choice(notation.EFFORTS),
             help="fast: a first look, sooner. full: the best model; a search for a goal also repairs it, if PyTorch is "
-            "installed. [default: full, but without repair]",
+            "installed. [default: full without repair, and quicker solvers in very wide networks]",
         ),
         provider_option,
         target_option,
@@ -233,7 +235,8 @@ EXAMPLES = (
             "--round-to",
             type=int,
             metavar="N",
-            help="Leave multiples of this many neurons or channels. [default: the provider's channel block]",
+            help="Leave multiples of this many neurons or channels. "
+            "[default: 8 or 16, as ONNX Runtime's convolutions have it here]",
         ),
         option("--keep-unread", is_flag=True, help="Keep neurons and channels that nothing reads after pruning."),
         option(

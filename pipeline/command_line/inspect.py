@@ -83,6 +83,10 @@ def inspect_command(
         raise click.UsageError("--target is where the integers of --quantization run: give both")
     if options["threads"] is not None and not quantization:
         raise click.UsageError("--threads is for the times that --quantization measures: give both")
+    if options["provider"] != "cpu" and not (sensitivity or quantization):
+        raise click.UsageError("--provider runs the model of --sensitivity: give both")
+    if data is not None and not views:
+        raise click.UsageError("--data are inputs for --sensitivity, --quantization or --units: give one of them")
     if picture is not None and not sensitivity:
         raise click.UsageError("--picture draws what --sensitivity measures: give both")
     if sensitivity:

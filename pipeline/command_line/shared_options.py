@@ -11,7 +11,7 @@ import click
 
 from netsurgeon.pipeline.command_line.declare import Decorator, Function, option, option_group
 from netsurgeon.pipeline.command_line.parameter_types import COUNT, FilePath, numbers
-from netsurgeon.pipeline.notation import TARGETS
+from netsurgeon.pipeline.notation import MEASURES, TARGETS
 
 
 def combine_options(*options: Decorator) -> Decorator:
@@ -84,8 +84,8 @@ scoring_options = combine_options(
     option(
         "--metric",
         metavar="NAME|MODULE:FUNCTION",
-        help="What models are judged by: top-1, agreement, f1, auc, spearman, cosine, perplexity, token-agreement, "
-        "mse, psnr, or a function(outputs, labels) -> float, higher is better.",
+        help=f"What models are judged by: {', '.join(MEASURES)}, or a function(outputs, labels) -> float, higher is "
+        "better.",
     ),
 )
 """How answers are judged."""
@@ -98,11 +98,11 @@ picture_options = option_group(
         option("--pictures", type=FilePath(), metavar="FILE", help="TOML file with the options of this group."),
         option("--resize", type=int, metavar="PIXELS", help="Scale the shorter side to this many pixels."),
         option("--crop", type=int, metavar="PIXELS", help="Cut a square of this many pixels from the centre."),
-        option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order."),
+        option("--channels", type=click.Choice(["RGB", "BGR", "grey"]), help="Channel order. [default: RGB]"),
         option("--scale", type=float, metavar="NUMBER", help="Multiply pixel values by this. [default: one 255th]"),
         option("--mean", callback=numbers, metavar="NUMBERS", help="Then subtract this, e.g. 0.485,0.456,0.406."),
         option("--std", callback=numbers, metavar="NUMBERS", help="Then divide by this, e.g. 0.229,0.224,0.225."),
-        option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the axes."),
+        option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of the axes. [default: NCHW]"),
     ],
 )
 """How pictures become inputs."""
@@ -124,7 +124,7 @@ cluster_option = option(
 cluster_store_option = option(
     "--cluster-store",
     metavar="FOLDER|URL",
-    help="Folder that all workers see, or s3://…: weights travel through it. [default: the scheduler]",
+    help="Folder that all workers see, or s3://…: weights travel through it. [default: through the scheduler]",
 )
 custom_ops_option = option(
     "--custom-ops", multiple=True, metavar="FILE", help="Shared library with operators of your own."

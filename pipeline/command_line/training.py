@@ -13,8 +13,10 @@ from netsurgeon.pipeline.command_line.shared_options import (
     combine_options,
     model_output_option,
     picture_options,
+    quiet_option,
     seed_option,
     target_option,
+    verbose_option,
     with_pictures,
 )
 from netsurgeon.pipeline.notation import RETRAIN_MODES, VALIDATION
@@ -108,8 +110,8 @@ device_options = combine_options(
 )
 @picture_options
 @option_group("Running", [device_options])
-@option_group("Output", [model_output_option])
-def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> None:
+@option_group("Output", [model_output_option, quiet_option, verbose_option])
+def retrain_command(model: Path, data: Path, output: Path, quiet: bool, **options: Any) -> None:
     """Train the weights of MODEL that are not zero for a few hundred steps; zeros and graph stay. Or prune it first.
 
     A model on integers is trained as such, with its scales; --quantize puts it on integers first.
@@ -121,8 +123,8 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
 
     terminal.check_files({**options, "data": data}, [model, options["dense"]], output)
     with terminal.model_file(output) as goal:
-        result = retrain(model, data, goal, progress=True, **with_pictures(options))
-        if result is not None:
+        result = retrain(model, data, goal, progress=not quiet, **with_pictures(options))
+        if result is not None and not quiet:
             terminal.print_retraining(result, output, terminal.Console())
 
 
@@ -184,19 +186,24 @@ def retrain_command(model: Path, data: Path, output: Path, **options: Any) -> No
             required=True,
             metavar="FOLDER",
             help="Folder of the run; an existing run continues.",
-        )
+        ),
+        quiet_option,
+        verbose_option,
     ],
 )
-def train_command(network: str, data: Path, out: Path, init: Path | None, **options: Any) -> None:
-    """Train NETWORK; a run that was stopped continues where it was. Also runs under torchrun."""
+def train_command(network: str, data: Path, out: Path, init: Path | None, quiet: bool, **options: Any) -> None:
+    """Train NETWORK; a run that was stopped continues where it was. Also runs under torchrun.
+
+    NETWORK is lenet300, lenet5, cifarnet, resnet20, resnet56, alexnet, vgg16, vgg16_bn or resnet50.
+    """
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.errors import InputError
     from netsurgeon.pipeline.training import train
 
     if out == terminal.STANDARD_OUTPUT:
         raise InputError("--out - is not a folder, and a run needs one: give a folder, and export the network")
-    result = train(network, data, out, init=init, progress=True, **with_pictures(options))
-    if result is not None:
+    result = train(network, data, out, init=init, progress=not quiet, **with_pictures(options))
+    if result is not None and not quiet:
         terminal.print_training(result, terminal.Console())
 
 
@@ -204,11 +211,13 @@ def train_command(network: str, data: Path, out: Path, init: Path | None, **opti
     "export", cls=Command, examples=("netsurgeon export runs/dns -o model.onnx",), options_metavar="-o FILE [OPTIONS]"
 )
 @click.argument("run", type=FilePath())
-@option_group("Output", [model_output_option])
-def export_command(run: Path, output: Path) -> None:
+@option_group("Output", [model_output_option, quiet_option, verbose_option])
+def export_command(run: Path, output: Path, quiet: bool) -> None:
     """Write the network that the folder RUN holds as ONNX, proven in ONNX Runtime."""
     from netsurgeon.pipeline import terminal
     from netsurgeon.pipeline.training import export
 
     with terminal.model_file(output) as goal:
-        terminal.print_export(export(run, goal), output, terminal.Console())
+        exported = export(run, goal)
+        if not quiet:
+            terminal.print_export(exported, output, terminal.Console())

@@ -4,6 +4,7 @@ from netsurgeon.pipeline.notation.choices import (
     AUGMENTATIONS,
     EFFORTS,
     IMPORTANCES,
+    MEASURES,
     METHODS,
     NAMES,
     OPTIMISATIONS,
@@ -16,6 +17,7 @@ from netsurgeon.pipeline.notation.choices import (
     TARGETS,
     VALIDATION,
     VALUES,
+    MeasureName,
     augmentations,
 )
 from netsurgeon.pipeline.notation.counts import counted
@@ -31,6 +33,7 @@ __all__ = [
     "AUGMENTATIONS",
     "EFFORTS",
     "IMPORTANCES",
+    "MEASURES",
     "METHODS",
     "NAMES",
     "OPTIMISATIONS",
@@ -43,6 +46,7 @@ __all__ = [
     "TARGETS",
     "VALIDATION",
     "VALUES",
+    "MeasureName",
     "augmentations",
     "counted",
     "read_bytes",

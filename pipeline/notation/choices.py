@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from netsurgeon.pipeline.errors import InputError
+
+MeasureName = Literal[
+    "top-1",
+    "agreement",
+    "token-agreement",
+    "cosine",
+    "outputs",
+    "spearman",
+    "perplexity",
+    "f1",
+    "auc",
+    "mse",
+    "psnr",
+    "metric",
+]
+"""What models are judged by; "metric" is one of the user's own."""
+MEASURES = tuple(name for name in get_args(MeasureName) if name != "metric")
+"""Those that `metric` may name."""
 
 METHODS = ("auto", "magnitude", "lobs", "obs", "admm")
 """Those of `netsurgeon.passes.solvers`."""

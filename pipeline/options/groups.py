@@ -19,8 +19,8 @@ class GoalOptions:
     """What the result must reach: a search decides how.
 
     Attributes:
-        max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. It is "1%" if neither a
-            goal nor sparsity, trim, pattern, keep_zeros or layers are given.
+        max_drop: goal: how much of the task's metric may be lost, such as "1%"; see `Goals`. It is "1%" if neither
+            another goal nor sparsity, trim, quantize (other than "none"), pattern, keep_zeros or layers are given.
         speedup: goal: at least how many times as fast, such as 2.
         latency: goal: longest time of a run, with its unit, such as "5ms".
         max_size: goal: largest size of the file, with its unit, such as "500KB".
@@ -72,7 +72,7 @@ class PruneOptions:
         exclude: names or globs of layers that are left as they are.
         damping: λ relative to the mean diagonal of the Hessian; None = chosen per layer on held-out rows.
         effort: "full", or "fast" for a first look: fewer inputs, quicker solvers and fewer candidates, for a somewhat
-            larger model sooner; None = full, but fast where layers are very wide, and a search goes without repair.
+            larger model sooner; None = as "full", but without repair, and with quicker solvers in very wide networks.
     """
 
     sparsity: float | str | None = None

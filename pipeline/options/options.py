@@ -55,8 +55,8 @@ class Options(
 ):  # a dataclass takes the fields of its last base first
     """Options of `compress`: all groups, and the checks that need more than one of them.
 
-    Where neither a goal nor sparsity, trim, pattern, keep_zeros, layers or quantize are given, the goal is a `max_drop`
-    of 1 %.
+    Where neither a goal nor sparsity, trim, quantize (other than "none"), pattern, keep_zeros or layers are given, the
+    goal is a `max_drop` of 1 %.
     """
 
     def __post_init__(self) -> None:

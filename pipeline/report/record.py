@@ -99,7 +99,7 @@ class ReportRecord:
         cluster: what ran on the workers of a cluster; None where nothing did.
         seconds: time by stage.
         peak_bytes: most resident memory of the process.
-        latency: both models timed in turn; None where that was not asked for.
+        latency: both models timed in turn; None where neither `profile` nor a goal of time was given.
         on_the_cpu: nodes of the compressed model that the CPU runs though another execution provider was asked for.
     """
 

@@ -6,8 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from netsurgeon.pipeline.notation import MeasureName
 from netsurgeon.pipeline.side_by_side.runs import Run
-from netsurgeon.pipeline.verification import MeasureName, Scale
+from netsurgeon.pipeline.verification import Scale
 
 COMPARED: frozenset[MeasureName] = frozenset({"agreement", "token-agreement", "cosine", "outputs"})
 """Measures of how close a model is to the dense one, which has all of it."""

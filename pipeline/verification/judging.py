@@ -12,17 +12,15 @@ import onnx_ir as ir
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.notation import counted
+from netsurgeon.pipeline.notation import MEASURES, MeasureName, counted
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.runtime import Session
 from netsurgeon.pipeline.verification.measures import (
-    BUILT_IN,
     F1,
     Auc,
     Batch,
     Cosine,
     Measure,
-    MeasureName,
     OutputEnergy,
     OwnMetric,
     Perplexity,
@@ -162,7 +160,7 @@ def choose_measure(
     default = _default(judging, classes, model, dense, samples)
     if metric is None:
         return default
-    name = next(name for name in BUILT_IN if name == metric)
+    name = next(name for name in MEASURES if name == metric)
     if name == default.name:  # what is said of it is the same whether the user names it or not
         return dataclasses.replace(default, is_named=True)
     return _named(judging, name, model, dense, samples)
@@ -216,7 +214,7 @@ def check_metric(metric: Metric | None) -> None:
 
 
 def _is_built_in(metric: Metric) -> bool:
-    return isinstance(metric, str) and metric in BUILT_IN
+    return isinstance(metric, str) and metric in MEASURES
 
 
 def _named(judging: Judging, name: MeasureName, model: ir.Model, dense: Session, samples: Samples) -> Judging:

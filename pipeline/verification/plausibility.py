@@ -10,7 +10,7 @@ import numpy.typing as npt
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.notation import counted
+from netsurgeon.pipeline.notation import MeasureName, counted
 from netsurgeon.pipeline.options import DEFAULT_DROP, Goals
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session
@@ -19,7 +19,6 @@ from netsurgeon.pipeline.verification.measures import (
     F1,
     Answers,
     Measure,
-    MeasureName,
     Perplexity,
     batches_of,
     class_scores,

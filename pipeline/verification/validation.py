@@ -12,6 +12,7 @@ import numpy.typing as npt
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.messages import Message
+from netsurgeon.pipeline.notation import MeasureName
 from netsurgeon.pipeline.progress import Ticks, no_ticks, ticking
 from netsurgeon.pipeline.runtime import Session, counted
 from netsurgeon.pipeline.verification.fidelity import Agreement, Fidelity, OutputComparison
@@ -22,7 +23,6 @@ from netsurgeon.pipeline.verification.measures import (
     Batch,
     DropEstimate,
     Measure,
-    MeasureName,
     OwnMetric,
     Scale,
     batches_of,

@@ -191,6 +191,9 @@ def test_on_the_command_line(model_file: Path, capsys: pytest.CaptureFixture[str
         (["--target", "cpu-vnni"], "--target is where the integers of --quantization run: give both"),
         (["--threads", "2"], "--threads is for the times that --quantization measures: give both"),
         (["--quantization", "--picture", "a.svg"], "--picture draws what --sensitivity measures: give both"),
+        (["--provider", "cuda"], "--provider runs the model of --sensitivity: give both"),
+        (["--units", "--provider", "cuda"], "--provider runs the model of --sensitivity: give both"),
+        (["--data", "x.npz"], "--data are inputs for --sensitivity, --quantization or --units: give one of them"),
         (["--quantization", "--provider", "cuda"], "integers run on the CPU, not on 'cuda': leave the provider out"),
     ],
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netsurgeon.pipeline.messages import Message
-from netsurgeon.pipeline.notation import counted
+from netsurgeon.pipeline.notation import MeasureName, counted
 from netsurgeon.pipeline.report.record import ReportRecord
 from netsurgeon.pipeline.search import SearchFacts
-from netsurgeon.pipeline.verification import COUNTED, SCALES, MeasureName, Scale, least_inputs
+from netsurgeon.pipeline.verification import COUNTED, SCALES, Scale, least_inputs
 
 _LOSSES: Mapping[MeasureName, str] = {
     "top-1": "Drop of top-1",

@@ -27,7 +27,7 @@ from netsurgeon.pipeline.verification.measures.output_losses import (
 )
 from netsurgeon.pipeline.verification.measures.own_metric import OwnMetric, load_metric
 from netsurgeon.pipeline.verification.measures.ranks import Auc, Spearman
-from netsurgeon.pipeline.verification.measures.scales import BUILT_IN, COUNTED, MEANS, SCALES, MeasureName, Scale
+from netsurgeon.pipeline.verification.measures.scales import COUNTED, MEANS, SCALES, Scale
 from netsurgeon.pipeline.verification.measures.scoring import (
     Answers,
     check_classes,
@@ -39,7 +39,6 @@ from netsurgeon.pipeline.verification.measures.texts import Perplexity, TokenAgr
 from netsurgeon.pipeline.verification.measures.vectors import counted_positions, embeddings, vocabulary_output
 
 __all__ = [
-    "BUILT_IN",
     "COUNTED",
     "F1",
     "MEANS",
@@ -50,7 +49,6 @@ __all__ = [
     "Cosine",
     "DropEstimate",
     "Measure",
-    "MeasureName",
     "OutputEnergy",
     "OwnMetric",
     "Perplexity",

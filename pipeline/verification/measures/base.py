@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import MeasureName
 from netsurgeon.pipeline.runtime import Feed
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, bootstrap_ci
-from netsurgeon.pipeline.verification.measures.scales import SCALES, MeasureName, Scale
+from netsurgeon.pipeline.verification.measures.scales import SCALES, Scale
 
 Array = npt.NDArray[np.float64]
 Outputs = dict[str, Any]

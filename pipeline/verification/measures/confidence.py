@@ -11,7 +11,8 @@ import numpy.typing as npt
 import scipy.optimize
 import scipy.stats
 
-from netsurgeon.pipeline.verification.measures.scales import COUNTED, MeasureName
+from netsurgeon.pipeline.notation import MeasureName
+from netsurgeon.pipeline.verification.measures.scales import COUNTED
 
 Array = npt.NDArray[np.float64]
 CONFIDENCE = 0.9

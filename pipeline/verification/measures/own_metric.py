@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from netsurgeon.pipeline.data import Samples, import_function
 from netsurgeon.pipeline.errors import InputError
-from netsurgeon.pipeline.notation import counted
+from netsurgeon.pipeline.notation import MEASURES, counted
 from netsurgeon.pipeline.options import Metric
 from netsurgeon.pipeline.verification.measures.base import (
     Array,
@@ -24,7 +24,7 @@ from netsurgeon.pipeline.verification.measures.base import (
     check_dense,
 )
 from netsurgeon.pipeline.verification.measures.confidence import DropEstimate, bootstrap_ci
-from netsurgeon.pipeline.verification.measures.scales import BUILT_IN, Scale
+from netsurgeon.pipeline.verification.measures.scales import Scale
 from netsurgeon.pipeline.verification.measures.scoring import join_outputs
 
 Function = Callable[..., Any]
@@ -260,7 +260,7 @@ def load_metric(metric: Metric) -> Function:
     try:
         return import_function(metric)
     except InputError as error:
-        names = "" if ":" in metric else f", or one of {', '.join(BUILT_IN)}"
+        names = "" if ":" in metric else f", or one of {', '.join(MEASURES)}"
         raise InputError(f"the metric {error}{names}") from error
 
 

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-MeasureName = Literal[
-    "top-1",
-    "agreement",
-    "token-agreement",
-    "cosine",
-    "outputs",
-    "spearman",
-    "perplexity",
-    "f1",
-    "auc",
-    "mse",
-    "psnr",
-    "metric",
-]
+from netsurgeon.pipeline.notation import MeasureName
+
 COUNTED: frozenset[MeasureName] = frozenset({"top-1", "agreement", "f1", "auc", "metric"})
 """Measures of answers that are right or wrong, the same or not, as far as is known."""
 MEANS: frozenset[MeasureName] = frozenset({"top-1", "agreement", "token-agreement", "cosine", "outputs"})
@@ -96,5 +84,3 @@ SCALES: Mapping[MeasureName, Scale] = {
     "psnr": Scale(title="PSNR", unit="dB", is_relative=True),
     "metric": Scale(title="metric"),
 }
-BUILT_IN = tuple(name for name in get_args(MeasureName) if name != "metric")
-"""Measures that go by a name."""

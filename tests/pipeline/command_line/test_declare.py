@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from netsurgeon.cli import cli
 from netsurgeon.pipeline.command_line import COMMANDS
 from netsurgeon.pipeline.command_line.declare import GROUPS, OTHER, Command, option, option_group
+from netsurgeon.pipeline.notation import MEASURES
+from netsurgeon.pipeline.options import DEFAULT_DROP, Options
 
 SHOWN_AS_PARAGRAPHS = re.compile(r"^(\S[^\n]*):\n((?:  .*\n?)+)", re.MULTILINE)
 
@@ -68,3 +70,52 @@ def test_examples_are_shown_unwrapped_and_can_be_run_as_they_are(command: Comman
         assert program == "netsurgeon"
         parsed = cli.commands[name].make_context(name, list(arguments))
         assert parsed.params
+
+
+def sentence_of(command: str, name: str) -> str:
+    """What the help says of an option."""
+    (parameter,) = [parameter for parameter in cli.commands[command].params if parameter.name == name]
+    assert isinstance(parameter, click.Option)
+    return parameter.help or ""
+
+
+@pytest.mark.parametrize("command", ["compress", "compare"])
+def test_the_help_has_every_measure(command: str) -> None:
+    assert f"judged by: {', '.join(MEASURES)}, or a function" in sentence_of(command, "metric")
+
+
+def test_the_help_has_every_network() -> None:
+    pytest.importorskip("torch")
+    from netsurgeon.models.networks import NETWORKS
+
+    names = " ".join((cli.commands["train"].help or "").split()).partition("NETWORK is ")[2].rstrip(".")
+    assert re.split(r", | or ", names) == list(NETWORKS)
+
+
+BY_HAND: dict[str, object] = {
+    "sparsity": 0.5,
+    "trim": 0.3,
+    "quantize": "int8",
+    "values": "float16",
+    "tables": "int8",
+    "drop_rows": {"table": "1-3"},
+    "repair": True,
+    "pattern": "2:4",
+    "keep_zeros": True,
+    "uniform": True,
+    "layers": {"conv*": 0.8},
+    "exclude": ("conv*",),
+}
+
+
+def test_every_option_by_hand_is_looked_at() -> None:
+    group = [parameter for parameter in cli.commands["compress"].params if getattr(parameter, "group", "") == "By hand"]
+    assert {parameter.name for parameter in group} == set(BY_HAND)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_help_says_which_options_turn_the_default_goal_off(name: str) -> None:
+    goals = Options(**{name: BY_HAND[name]}).goals  # type: ignore[arg-type]
+    assert goals is None or goals.max_drop == DEFAULT_DROP
+    (parameter,) = [parameter for parameter in cli.commands["compress"].params if parameter.name == name]
+    assert (goals is None) == (parameter.opts[0] in re.findall(r"--[\w-]+", sentence_of("compress", "max_drop")))

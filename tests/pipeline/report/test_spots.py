@@ -9,9 +9,9 @@ from report_files import point, searched
 
 from netsurgeon.pipeline.compress import Compression
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import MeasureName
 from netsurgeon.pipeline.report.report import Report
 from netsurgeon.pipeline.report.spots import check_same_axis, scores, with_common_times
-from netsurgeon.pipeline.verification.measures import MeasureName
 from netsurgeon.pipeline.verification.validation import Scores
 
 

@@ -61,6 +61,8 @@ def test_an_export_that_is_not_the_network_is_not_delivered(
     export(tmp_path / "run", tmp_path / "right.onnx")
     assert cli.run(["export", str(tmp_path / "run"), "-o", "-"]) == 0
     assert capfdbinary.readouterr().out == (tmp_path / "right.onnx").read_bytes()
+    assert cli.run(["export", str(tmp_path / "run"), "-o", str(tmp_path / "quiet.onnx"), "--quiet"]) == 0
+    assert capfdbinary.readouterr() == (b"", b"")
     _, network = load_network(tmp_path / "run")
     zeros = [int((parameter == 0).sum()) for parameter in network.parameters() if parameter.ndim > 1]
     check_zeros(read_model(tmp_path / "right.onnx")[0], zeros)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from netsurgeon.pipeline.data import InputSpec, Samples, open_samples
 from netsurgeon.pipeline.errors import InputError
+from netsurgeon.pipeline.notation import MeasureName
 from netsurgeon.pipeline.options import Goals
 from netsurgeon.pipeline.runtime import Runtime, Session
 from netsurgeon.pipeline.verification.judging import Judging
-from netsurgeon.pipeline.verification.measures import MeasureName
 from netsurgeon.pipeline.verification.plausibility import FEWEST_FOR_CHANCE, examine_dense_model
 
 Array = NDArray[Any]
