@@ -21,13 +21,15 @@ LARGEST = 255
 def end_of_clips(value: ir.Value) -> tuple[ir.Value, Bounds]:
     """The value behind the Relu and Clip nodes that alone read a value, and between which numbers it lies then.
 
-    Quantization does their work where its range ends where they clip.
+    Quantization does their work where its range ends where they clip. Those in bodies of If and Loop stay: a body may
+    not run.
     """
     low, high = EVERYTHING
     while not value.is_graph_output() and len(value.uses()) == 1:
         (use,) = value.uses()
-        node = use.node
-        bounds = clipped_at(node) if value is node.inputs[0] else None
+        node, producer = use.node, value.producer()
+        is_beside = producer is not None and node.graph is producer.graph
+        bounds = clipped_at(node) if is_beside and value is node.inputs[0] else None
         if bounds is None:
             break
         low, high = max(low, bounds[0]), min(high, bounds[1])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Container, Hashable, Iterable,
 import numpy as np
 import onnx_ir as ir
 
+from netsurgeon.passes.dependencies import position_axes
 from netsurgeon.passes.graph import names_read_once
 from netsurgeon.passes.layers import Layer, PooledMap, find_layers
 from netsurgeon.passes.pruning import LayerMoments
@@ -30,7 +31,7 @@ from netsurgeon.pipeline.calibration.shards import LocalShards, Shards, Walker
 from netsurgeon.pipeline.data import Samples
 from netsurgeon.pipeline.execution import Executor, InProcess, Pending, as_is
 from netsurgeon.pipeline.progress import Ticks, no_ticks
-from netsurgeon.pipeline.runtime import Runtime
+from netsurgeon.pipeline.runtime import Runtime, observe
 
 MOST_ROWS = 262_144
 FEWEST_RIDGED = 0.25
@@ -89,6 +90,22 @@ class Calibration:
     def part(self, samples: Samples) -> Calibration:
         """The same on a part of the inputs that stands for all of them."""
         return dataclasses.replace(self, samples=samples, population_size=self.samples.fed)
+
+    def counting_in(self, model: ir.Model) -> Calibration:
+        """The same, which knows of values that the model has since it was rewritten, too, which entries count.
+
+        Args:
+            model: of the same inputs; its values may be others.
+        """
+        mask = self.samples.mask
+        if mask is None:
+            return self
+        names = [value.name or "" for value in model.graph.inputs]
+        lengths = {name: mask.axes[name].length for name in names if name in mask.axes}
+        observation = observe(model, self.samples.few(2, np.random.default_rng(0)), self.runtime)
+        axes = position_axes(model.graph, observation, {name: (axis,) for name, axis in lengths.items() if axis > 0})
+        samples = self.samples.counting(dataclasses.replace(mask, axes={**axes, **mask.axes}))
+        return dataclasses.replace(self, samples=samples)
 
     def dense(
         self, model: ir.Model, names: Sequence[str], ticks: Ticks = no_ticks

@@ -137,13 +137,15 @@ class RepairIntegers(RepairStep):
             )
             return StepResult(model=model, notes=(self.not_repaired(reason),), has_changed=False)
         came_with_integers = bool(context.selection.integers.grids)
-        if not context.options.repair or came_with_integers or not find_integer_weights(model.graph):
+        integers = context.integers
+        if came_with_integers or integers is None or not find_integer_weights(model.graph):
             return None
-        repaired, before = self.repair(model, context, floats=context.masked)
+        # channels have another order there than in front of it where shuffles of them went
+        repaired, before = self.repair(model, context, floats=integers.floats)
         result = self.result(repaired, before, context)
-        if not result.has_changed or context.integers is None:
+        if not result.has_changed:
             return result
-        facts = measured_again(context.outcomes[QUANTIZE], context.integers, result.model, context.calibration)
+        facts = measured_again(context.outcomes[QUANTIZE], integers, result.model, context.calibration)
         return dataclasses.replace(result, revised={QUANTIZE: facts})
 
 

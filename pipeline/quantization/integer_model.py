@@ -114,6 +114,7 @@ def make_integer_models(
     placement = place(reference.graph, find_layers(reference.graph)[0], _staying(reference, plan))
     floats = reference.clone()
     SeparateInputs(placement)(floats)
+    calibration = calibration.counting_in(floats)
     _balance_channels(floats, placement, calibration, progress)
     names = {name: separated(name) if name in placement.entering else name for name in placement.values}
     ticks = functools.partial(progress, "measuring ranges")
@@ -153,7 +154,8 @@ def rounding_errors(integers: IntegerModel, model: ir.Model, calibration: Calibr
     model = model.clone()
     FloatWeights()(model)
     as_floats = dataclasses.replace(
-        calibration, runtime=dataclasses.replace(calibration.runtime, integer_kernels=False)
+        calibration.counting_in(integers.floats),
+        runtime=dataclasses.replace(calibration.runtime, integer_kernels=False),
     )
     floats, layers = (layers_by_name(one.graph) for one in (integers.floats, model))
     names = dict.fromkeys((name for name in integers.outcomes if name in layers), True)

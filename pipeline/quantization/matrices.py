@@ -229,7 +229,8 @@ def make_matrix_model(
     outcomes = matrices.round_cells(current, placement)  # layers behind a cell are corrected for its integers
     by_name, lopsided = layers_by_name(current.graph), not matrices.is_standard
     ticks = functools.partial(progress, "quantizing layers")
-    for _, _, (moments,) in calibration.paired(floats, [current], dict.fromkeys(most, True), ticks=ticks):
+    counting = calibration.counting_in(floats)
+    for _, _, (moments,) in counting.paired(floats, [current], dict.fromkeys(most, True), ticks=ticks):
         segment = [by_name[name] for name in moments]
         QuantizeLayers(most, moments, outcomes, spans, lopsided=lopsided, layers=segment)(current)
     stored = current.clone()

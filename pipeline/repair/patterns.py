@@ -22,7 +22,7 @@ def integer_patterns(floats: ir.Model, integers: ir.Model) -> Mapping[str, Patte
     does not have keeps all its zeros, and so does one that has a bias only since then: zeros have paid for it.
 
     Args:
-        floats: the model before it was put on integers.
+        floats: the model that was rounded, with the same rows and columns.
         integers: the model after.
     """
     biased = {label(node) for node in integers.graph if optional_input(node, 2) is not None}
@@ -34,6 +34,5 @@ def integer_patterns(floats: ir.Model, integers: ir.Model) -> Mapping[str, Patte
     patterns = {}
     for layer, weight in find_integer_weights(integers.graph).items():
         if layer in kept:
-            same_shape = weight.codes.shape == kept[layer].shape
-            patterns[weight.name] = (weight.codes != 0) | (kept[layer] if same_shape else False)
+            patterns[weight.name] = (weight.codes != 0) | kept[layer]
     return patterns

@@ -97,7 +97,7 @@ def repair_model(
         model: pruned, or on integers; its weights are changed.
         layers: of `dense`, with weights.
         samples: calibration inputs.
-        floats: the model before it was put on integers; None = it is on floats.
+        floats: the model that was rounded to integers; None = it is on floats.
         left_alone: labels of nodes whose weights stay.
         options: of the compression.
         is_short: whether it takes a quarter of the steps.

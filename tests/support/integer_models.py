@@ -29,17 +29,26 @@ TEXT = """<ir_version: 8, opset_import: ["" : 17]> net (float[N,3,6,6] x) => (fl
     h = Relu (g)
     y = Gemm <transB = 1> (h, last, last_bias)
 }"""
+SHUFFLE = """
+    halves = Reshape (b, two_halves)
+    turned = Transpose <perm = [0, 2, 1, 3, 4]> (halves)
+    shuffled = Reshape (turned, channels)
+"""
+"""Between the first two layers: channels 0, 4, 1, 5, … of eight."""
 
 
 def pictures(count: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).standard_normal((count, *SHAPE), dtype=np.float32)
 
 
-def float_net(zeros: float = 0.0) -> ir.Model:
-    """The network, with a share of the weights of each layer at zero."""
-    rng, model = np.random.default_rng(1), onnx.parser.parse_model(TEXT)
+def float_net(zeros: float = 0.0, *, is_shuffled: bool = False) -> ir.Model:
+    """The network, with a share of the weights of each layer at zero, and perhaps with a shuffle of its channels."""
+    shuffling = TEXT.replace("    c = Conv", f"{SHUFFLE}    c = Conv").replace("(b, second", "(shuffled, second")
+    rng, model = np.random.default_rng(1), onnx.parser.parse_model(shuffling if is_shuffled else TEXT)
     shapes = {"first": (8, 3, 3, 3), "second": (8, 8, 3, 3), "third": (8, 8), "last": (4, 8)}
     arrays: dict[str, Any] = {"low": np.float32(0.0), "high": np.float32(CEILING)}
+    if is_shuffled:
+        arrays |= {"two_halves": np.array([0, 2, 4, 6, 6]), "channels": np.array([0, 8, 6, 6])}
     for name, shape in shapes.items():
         spread = (2.0 / np.prod(shape[1:])) ** 0.5
         weight = (rng.standard_normal(shape) * spread).astype(np.float32)

@@ -7,7 +7,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from quantized_models import PADDED, classifier, conv_net, network_of, node, normal, placed
+from quantized_models import (
+    PADDED,
+    classifier,
+    conv_net,
+    distance,
+    network_of,
+    node,
+    normal,
+    on_integers,
+    pictures,
+    placed,
+    run,
+)
 
 from netsurgeon.passes.layers import find_cells
 from netsurgeon.passes.quantization import SHARED_WEIGHT, place_matrices
@@ -206,6 +218,24 @@ def test_a_relu_that_is_not_alone_is_no_end_of_the_range() -> None:
     placement = placed(classifier(*nodes, last="s"))
     assert placement.bounds["c"] == EVERYTHING
     assert "add" not in placement.nodes, "the Relu between makes floats"
+
+
+def test_a_relu_in_a_body_is_no_end_of_the_range() -> None:
+    """The other branch does not read what the Conv makes, so the Relu is its only reader, and may not run."""
+    result = onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, None)
+    other = onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, None)
+    then = onnx.helper.make_graph([node("Relu", ["d"], ["r"], "relu")], "then", [], [result])
+    otherwise = onnx.helper.make_graph([node("Abs", ["c"], ["a"], "abs")], "otherwise", [], [other])
+    second, weights = conv("c", "d", "second")
+    nodes = [
+        second,
+        node("ReduceMax", ["x"], ["most"], "most", keepdims=0),
+        node("Greater", ["most", "limit"], ["is_large"], "greater"),
+        node("If", ["is_large"], ["s"], "branch", then_branch=then, else_branch=otherwise),
+    ]
+    model, x = classifier(*nodes, last="s", limit=np.float32(2.0), **weights), pictures()
+    assert placed(model).bounds["d"] == EVERYTHING
+    assert distance(run(on_integers(model, x).model, x), run(model, x)) < 0.05
 
 
 @pytest.mark.parametrize("output", ["c", "r"])

@@ -420,6 +420,20 @@ def test_integers_learn_to_which_side_they_are_rounded() -> None:
 
 
 @pytest.mark.usefixtures("all_layers")
+def test_pruned_zeros_stay_where_columns_stand_in_another_order_on_integers() -> None:
+    """A shuffle of channels goes, and the weight behind it has its columns in their order."""
+    data, options = integer_models.pictures(400), {"sparsity": 0.5, "quantize": "w4a8", **FAST}
+    net = integer_models.float_net(is_shuffled=True)
+    result = compress(net, data, repair=True, **options)
+    facts = result.report.integer_repair
+    assert facts is not None
+    assert facts.has_helped
+    assert "shuffles-dissolved" in [note.code for note in result.report.notes]
+    for weight in find_integer_weights(result.model.graph).values():
+        assert weight.nonzero <= 0.5 * weight.codes.size
+
+
+@pytest.mark.usefixtures("all_layers")
 def test_integers_that_lose_are_as_the_closed_form_left_them(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([{"relative error": 0.2, "divergence": 0.1}, {"relative error": 0.1, "divergence": 0.2}])
     monkeypatch.setattr(

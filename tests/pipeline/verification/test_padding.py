@@ -8,12 +8,22 @@ import onnx_ir as ir
 import pytest
 from masked_models import encoder, padded, sentences, unpadded
 
+from netsurgeon.passes.layers import find_layers
+from netsurgeon.passes.rewriting.normalise import normal_form
 from netsurgeon.pipeline.calibration.sweep import Calibration
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.data.samples import Samples
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
 from netsurgeon.pipeline.options import Options
+from netsurgeon.pipeline.quantization.integer_model import (
+    IntegerModel,
+    IntegerPlan,
+    make_integer_model,
+    rounding_errors,
+)
+from netsurgeon.pipeline.quantization.matrices import Matrices, make_matrix_model
+from netsurgeon.pipeline.quantization.quantize import integer_form
 from netsurgeon.pipeline.quantization.ranges import measure_ranges
 from netsurgeon.pipeline.runtime.session import Runtime
 from netsurgeon.pipeline.trimming.unit_finder import find_units
@@ -253,6 +263,62 @@ def test_errors_and_ranges_leave_out_what_is_fed_but_does_not_count(name: str) -
         DropEvaluator(dense, part, judging.measure(part)).estimate_drop(other_model).drop for part in (samples, free)
     ]
     assert drops[0] == pytest.approx(drops[1], rel=1e-4)
+
+
+def on_integers(mode: str, filler: int) -> tuple[IntegerModel, Calibration]:
+    """The encoder of fixed length on integers, by sentences behind which one token fills the positions."""
+    model, data = encoder(length=16), padded(ROWS)
+    data["ids"][data["attention_mask"] == 0] = filler
+    normal_form()(model)
+    layers, calibration = find_layers(model.graph)[0], Calibration(opened(model, data), Runtime())
+    if mode == "int8":
+        plan = IntegerPlan(most={layer.name: 63 for layer in layers})
+        return make_integer_model(model, plan, calibration, lambda *_: None), calibration
+    matrices = Matrices("dynamic", "cpu")
+    placement = matrices.place(model.graph, layers, {})
+    return make_matrix_model(model, matrices, placement, calibration, lambda *_: None)[0], calibration
+
+
+@pytest.mark.parametrize("mode", ["int8", "dynamic"])
+def test_integers_do_not_depend_on_what_is_fed_but_does_not_count(mode: str) -> None:
+    """Layers take copies of values under another name there."""
+    (one, calibration), (other, others) = (on_integers(mode, filler) for filler in (0, 7))
+    assert one.placement.entering
+    for name, scale in one.scales.items():
+        assert scale.step == pytest.approx(other.scales[name].step, rel=1e-5)
+    # with `dynamic` scales are those of all that is fed together, in which each token is, but not each sum of tokens
+    layers = ("to_q", "to_k", "to_v") if mode == "dynamic" else tuple(one.outcomes)
+    for layer in layers:
+        assert one.outcomes[layer].error == pytest.approx(other.outcomes[layer].error, rel=1e-4)
+    if mode == "int8":
+        errors = rounding_errors(one, one.model, calibration)
+        assert errors == pytest.approx(rounding_errors(other, other.model, others), rel=1e-4)
+
+
+def test_rows_of_products_that_become_gemms_are_known_to_be_positions() -> None:
+    """Where all extents are fixed, what enters a Gemm is (samples · positions, channels)."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (int64[4, 16] ids, int64[4, 16] attention_mask) '
+        "=> (float[4, 16, 4] y) <int64[1] last = {-1}> { numbers = Cast<to = 1>(attention_mask) "
+        "wide = Unsqueeze(numbers, last) x = Gather(table, ids) h = MatMul(x, w) a = Add(h, b) y = Mul(a, wide) }"
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in {"table": (20, 8), "w": (8, 4), "b": (4,)}.items():
+        array = rng.standard_normal(shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model = ir.from_proto(proto)
+    calibration = Calibration(opened(model, padded(ROWS)), Runtime())
+    feed = next(calibration.samples.batches())
+    ready = integer_form(model.clone(), feed, Runtime())
+    assert not isinstance(ready, str)
+    (gemm,) = find_layers(ready[0].graph)[0]
+    mask, known = calibration.samples.mask, calibration.counting_in(ready[0]).samples.mask
+    assert mask is not None
+    assert known is not None
+    assert (gemm.operator, gemm.input_name in mask.axes) == ("Gemm", False)
+    entries = known.entries(gemm.input_name, known.kept(feed), (64, 8))
+    assert entries is not None
+    np.testing.assert_array_equal(entries.ravel(), feed["attention_mask"].ravel() == 1)
 
 
 def test_a_model_of_fixed_length_that_depends_on_padding_keeps_it_unless_the_user_insists() -> None:
