@@ -241,6 +241,24 @@ def test_dense_layers_are_not_taken_and_sparse_ones_are(tmp_path: Path) -> None:
     assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
 
 
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_products_that_give_halves_stay_with_the_cpu_provider(operator: str, tmp_path: Path) -> None:
+    """ONNX Runtime holds two bytes for each of their numbers: floats would be written behind the end."""
+    network = Network(0.8)
+    halves = {"output_dtype": TensorProto.FLOAT16}
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    integers = network.node("QuantizeLinear", ["x", *parameters])
+    value = network.node("DequantizeLinear", [integers, *parameters], **halves)
+    weight = network.constant(np.random.default_rng(0).integers(-9, 10, (64, 48)).astype(np.int8))
+    weight = network.node("DequantizeLinear", [weight, network.constant(np.float32(0.01))], **halves)
+    model = network.model({"x": [5, 64]}, network.node(operator, [value, weight]), [5, 48])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.opset_import[0].version, model.ir_version = 23, 11
+    feed = inputs(model)
+    assert not taken(model, feed, tmp_path)
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
 def _weights_with_zero_points(model: onnx.ModelProto) -> None:
     product = next(node for node in model.graph.node if node.op_type == "MatMulInteger")
     model.graph.initializer.append(helper.make_tensor("shift", TensorProto.INT8, [], [1]))

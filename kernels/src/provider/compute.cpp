@@ -130,6 +130,8 @@ class LayerKernel final : public Kernel {
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
     shape.back() = layer_.rows();
     OrtValue* output = ort_.output(context, 0, shape);
+    expect(ort_.element_type(output, nullptr) == (layer_.output() == Output::kFloats ? kFloat : kUint8),
+           "netsurgeon-sparse: the output of a matrix product has another type");
     const Sizes sizes = layer_.sizes(pixels, 1, 1);
     if (measures_) {
       const InputScale scale{number<float>(context, places_.step, kFloat),
