@@ -319,6 +319,29 @@ def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells
     np.testing.assert_array_equal(sparse, dense)
 
 
+def test_constants_are_added_by_the_cpu_provider(tmp_path: Path) -> None:
+    network = Network(0.7)
+    value = network.convolution(network.quantize("x", STEP, 120), (32, 64), step=STEP, relu=False, to=SIGNED)
+    constant = network.constant(np.random.default_rng(0).integers(0, 256, (1, 64, 6, 7)).astype(np.uint8))
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    added = network.node("Add", [value, network.node("DequantizeLinear", [constant, *parameters])])
+    model = network.model({"x": [1, 32, 6, 7]}, network.quantize(added, 0.03, 3), [None] * 4)
+    feed = inputs(model)
+    assert len(taken(model, feed, tmp_path)) == 1
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
+def test_a_layer_of_a_constant_stays_with_the_cpu_provider() -> None:
+    network = Network(0.7)
+    constant = network.constant(np.random.default_rng(0).integers(0, 256, (1, 32, 6, 7)).astype(np.uint8))
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    value = network.node("DequantizeLinear", [constant, *parameters])
+    value = network.convolution(value, (32, 64), step=STEP, relu=False, to=SIGNED)
+    model = network.model({"x": [1, 64, 6, 7]}, network.node("Add", [value, "x"]), [None] * 4)
+    feed = inputs(model)
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
 def test_a_layer_that_is_too_large_for_the_kernels_runs_dense() -> None:
     network = Network(0.999)
     columns = 2**20 + 64

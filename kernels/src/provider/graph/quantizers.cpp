@@ -61,6 +61,8 @@ std::optional<Bytes> dequantized(const GraphView& graph, const NodeView& reader,
   if (std::count(reader.input_names.begin(), reader.input_names.end(), value) != 1) return std::nullopt;
   const auto scale = byte_scale(graph.ort, *node, input_info(*node, 0));
   if (!scale || !gives_floats(graph.ort, *node)) return std::nullopt;
+  // ONNX Runtime gives the node of a group no constants to read
+  if (constant_of(graph.ort, input_info(*node, 0))) return std::nullopt;
   return Bytes{node, *scale};
 }
 
