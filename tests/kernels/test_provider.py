@@ -302,17 +302,32 @@ def test_a_dense_stem_is_taken_beside_sparse_layers_alone(tmp_path: Path) -> Non
         assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
 
 
-@pytest.mark.parametrize("shape", [(2, 64, 6, 7), (1, 64, 6, 7), (2, 64, 1, 1), (1, 64, 1, 7)])
-def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ((2, 32, 6, 7), (2, 64, 6, 7)),
+        ((2, 32, 6, 7), (1, 64, 6, 7)),
+        ((2, 32, 6, 7), (2, 64, 1, 1)),
+        ((2, 32, 6, 7), (1, 64, 1, 7)),
+        ((1, 32, 6, 7), (3, 64, 6, 7)),
+        ((1, 32, 6, 1), (3, 64, 1, 7)),
+        ((1, 32, 6, 7), (0, 64, 6, 7)),
+    ],
+)
+def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells(
+    layer: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
     network = Network(0.7)
     value = network.convolution(network.quantize("x", STEP, 120), (32, 64), step=STEP, relu=False, to=SIGNED)
     added = network.node("Add", [value, network.again(network.quantize("r", STEP, 120))])
     model = network.model(
-        {"x": ["batch", 32, 6, 7], "r": ["other", 64, "height", "width"]}, network.quantize(added, 0.03, 3), [None] * 4
+        {"x": ["batch", 32, "rows", "columns"], "r": ["other", 64, "height", "width"]},
+        network.quantize(added, 0.03, 3),
+        [None] * 4,
     )
     generator = np.random.default_rng(0)
     feed = {
-        "x": generator.normal(size=(2, 32, 6, 7)).astype(np.float32),
+        "x": generator.normal(size=layer).astype(np.float32),
         "r": generator.normal(size=shape).astype(np.float32),
     }
     dense, sparse = (session(model, claim=claim).run(None, feed)[0] for claim in ("none", "all"))
