@@ -225,6 +225,34 @@ def test_rows_that_lie_far_apart_are_not_copied(isa: str, zeros: float) -> None:
     assert np.array_equal(Layer(weight, scale, fields=apart, **on(isa))(inputs), alone(inputs))
 
 
+def _layer(channels: int = 4, kernel: tuple[int, int] = (1, 3), isa: str = "") -> Layer:
+    weight = weights(np.random.default_rng(0), 16, Fields(kernel), channels, 0.5)
+    return Layer(weight, np.full(16, 1e-3, np.float32), fields=Fields(kernel), isa=isa)
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_a_row_may_have_millions_of_pixels(channels: int) -> None:
+    inputs = np.random.default_rng(1).integers(0, 256, (1, 1, 2**20 + 8, channels), np.uint8)
+    isas = [isa for isa in library().isas if isa != "scalar"][:1]
+    expected = _layer(channels, isa="scalar")(inputs)
+    assert expected.shape == (1, 1, 2**20 + 6, 16)
+    for isa in isas:
+        np.testing.assert_array_equal(_layer(channels, isa=isa)(inputs), expected)
+
+
+def test_sizes_that_memory_holds_are_taken_and_others_refused() -> None:
+    assert _layer().sizes((2**24 + 1, 1, 3)) == (1, 1)
+    assert _layer().sizes((1, 2**14, 2**24)) == (2**14, 2**24 - 2)
+    one = _layer(1, (1, 1))
+    for shape, reason in (
+        ((1, 1, 2**30 + 1), "an input of more than 1,073,741,824 images, rows or columns"),
+        ((2**23, 2**20, 1), "an output that no memory holds"),
+        ((1, 2**30, 2**30), "an input that no memory holds"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            one.sizes(shape)
+
+
 def test_a_kernel_beyond_the_input_gives_nothing() -> None:
     layer = Layer(np.ones((16, 3, 3, 4), np.int8), np.ones(16, np.float32), fields=Fields(kernel=(3, 3)))
     assert layer(np.ones((2, 2, 9, 4), np.uint8)).shape == (2, 0, 7, 16)

@@ -241,6 +241,24 @@ def test_dense_layers_are_not_taken_and_sparse_ones_are(tmp_path: Path) -> None:
     assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
 
 
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_products_that_give_halves_stay_with_the_cpu_provider(operator: str, tmp_path: Path) -> None:
+    """ONNX Runtime holds two bytes for each of their numbers: floats would be written behind the end."""
+    network = Network(0.8)
+    halves = {"output_dtype": TensorProto.FLOAT16}
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    integers = network.node("QuantizeLinear", ["x", *parameters])
+    value = network.node("DequantizeLinear", [integers, *parameters], **halves)
+    weight = network.constant(np.random.default_rng(0).integers(-9, 10, (64, 48)).astype(np.int8))
+    weight = network.node("DequantizeLinear", [weight, network.constant(np.float32(0.01))], **halves)
+    model = network.model({"x": [5, 64]}, network.node(operator, [value, weight]), [5, 48])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.opset_import[0].version, model.ir_version = 23, 11
+    feed = inputs(model)
+    assert not taken(model, feed, tmp_path)
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
 def _weights_with_zero_points(model: onnx.ModelProto) -> None:
     product = next(node for node in model.graph.node if node.op_type == "MatMulInteger")
     model.graph.initializer.append(helper.make_tensor("shift", TensorProto.INT8, [], [1]))
@@ -284,21 +302,59 @@ def test_a_dense_stem_is_taken_beside_sparse_layers_alone(tmp_path: Path) -> Non
         assert np.array_equal(run(model, feed, claim="auto")[0], run(model, feed, claim=None)[0])
 
 
-@pytest.mark.parametrize("shape", [(2, 64, 6, 7), (1, 64, 6, 7), (2, 64, 1, 1), (1, 64, 1, 7)])
-def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ((2, 32, 6, 7), (2, 64, 6, 7)),
+        ((2, 32, 6, 7), (1, 64, 6, 7)),
+        ((2, 32, 6, 7), (2, 64, 1, 1)),
+        ((2, 32, 6, 7), (1, 64, 1, 7)),
+        ((1, 32, 6, 7), (3, 64, 6, 7)),
+        ((1, 32, 6, 1), (3, 64, 1, 7)),
+        ((1, 32, 6, 7), (0, 64, 6, 7)),
+    ],
+)
+def test_what_is_added_may_be_repeated_along_axes_whose_extents_only_a_run_tells(
+    layer: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
     network = Network(0.7)
     value = network.convolution(network.quantize("x", STEP, 120), (32, 64), step=STEP, relu=False, to=SIGNED)
     added = network.node("Add", [value, network.again(network.quantize("r", STEP, 120))])
     model = network.model(
-        {"x": ["batch", 32, 6, 7], "r": ["other", 64, "height", "width"]}, network.quantize(added, 0.03, 3), [None] * 4
+        {"x": ["batch", 32, "rows", "columns"], "r": ["other", 64, "height", "width"]},
+        network.quantize(added, 0.03, 3),
+        [None] * 4,
     )
     generator = np.random.default_rng(0)
     feed = {
-        "x": generator.normal(size=(2, 32, 6, 7)).astype(np.float32),
+        "x": generator.normal(size=layer).astype(np.float32),
         "r": generator.normal(size=shape).astype(np.float32),
     }
     dense, sparse = (session(model, claim=claim).run(None, feed)[0] for claim in ("none", "all"))
     np.testing.assert_array_equal(sparse, dense)
+
+
+def test_constants_are_added_by_the_cpu_provider(tmp_path: Path) -> None:
+    network = Network(0.7)
+    value = network.convolution(network.quantize("x", STEP, 120), (32, 64), step=STEP, relu=False, to=SIGNED)
+    constant = network.constant(np.random.default_rng(0).integers(0, 256, (1, 64, 6, 7)).astype(np.uint8))
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    added = network.node("Add", [value, network.node("DequantizeLinear", [constant, *parameters])])
+    model = network.model({"x": [1, 32, 6, 7]}, network.quantize(added, 0.03, 3), [None] * 4)
+    feed = inputs(model)
+    assert len(taken(model, feed, tmp_path)) == 1
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
+
+
+def test_a_layer_of_a_constant_stays_with_the_cpu_provider() -> None:
+    network = Network(0.7)
+    constant = network.constant(np.random.default_rng(0).integers(0, 256, (1, 32, 6, 7)).astype(np.uint8))
+    parameters = [network.constant(np.float32(STEP)), network.constant(np.uint8(120))]
+    value = network.node("DequantizeLinear", [constant, *parameters])
+    value = network.convolution(value, (32, 64), step=STEP, relu=False, to=SIGNED)
+    model = network.model({"x": [1, 64, 6, 7]}, network.node("Add", [value, "x"]), [None] * 4)
+    feed = inputs(model)
+    np.testing.assert_array_equal(run(model, feed)[0], run(model, feed, claim=None)[0])
 
 
 def test_a_layer_that_is_too_large_for_the_kernels_runs_dense() -> None:

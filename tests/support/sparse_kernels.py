@@ -251,6 +251,10 @@ class Layer:
         """Steps of its encoded weights."""
         return self._backend.steps(self._layer)
 
+    def sizes(self, shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Output height and width for (batch, height, width)."""
+        return self._backend.sizes(self._layer, shape)
+
     def decoded(self) -> npt.NDArray[np.int8]:
         """The dense weights again, (rows, columns)."""
         rows, height, width, channels = self.shape
@@ -261,7 +265,7 @@ class Layer:
     def __call__(self, inputs: Bytes, residual: Bytes | None = None, *, threads: int = 1) -> npt.NDArray[Any]:
         """Run on (batch, height, width, channels) bytes."""
         batch, height, width, _ = inputs.shape
-        sizes = self._backend.sizes(self._layer, (batch, height, width))
+        sizes = self.sizes((batch, height, width))
         output = np.empty((batch, *sizes, self.shape[0]), np.float32 if self.floats else np.uint8)
         residual = None if residual is None else np.ascontiguousarray(residual)
         self._backend.run(self._layer, threads, np.ascontiguousarray(inputs), residual, output)

@@ -36,9 +36,10 @@ int64_t strip_row_bytes(const Task& task) {
 namespace {
 
 Tile tile_of(const Job& job, int64_t index) {
+  const int64_t pixels = job.pixels / job.tiles, larger = job.pixels % job.tiles;  // tiles have one pixel more
   Tile tile;
-  tile.first = index * job.pixels / job.tiles;
-  tile.pixels = static_cast<int32_t>((index + 1) * job.pixels / job.tiles - tile.first);
+  tile.first = index * pixels + std::min(index, larger);
+  tile.pixels = static_cast<int32_t>(pixels + (index < larger ? 1 : 0));
   tile.sub_tiles = tile.pixels > job.engine->pixels ? 2 : 1;
   return tile;
 }

@@ -15,7 +15,7 @@ constexpr int64_t kLargeStream = 192 * 1024;  // of weights: read for twice as m
 constexpr int64_t kFewTiles = 8;              // fewer are divided by row groups, so that threads have something to do
 constexpr int64_t kMostNumbers = int64_t{1} << 46;  // of a tensor: more than any memory holds
 constexpr int64_t kMostColumns = int64_t{1} << 24, kMostWeights = int64_t{1} << 33;
-constexpr int64_t kMostKernel = int64_t{1} << 20;
+constexpr int64_t kMostKernel = int64_t{1} << 20, kMostSize = int64_t{1} << 30;
 
 constexpr int64_t kMostLine = 1024, kMostLines = 64 * 1024;  // bytes of weights, a row of the kernel and all, that are
                                                              // read again for every few pixels
@@ -162,14 +162,16 @@ Layer::Layer(const LayerSource& source, Isa isa)
 
 Sizes Layer::sizes(int64_t batch, int64_t height, int64_t width) const {
   check(batch >= 0 && height >= 0 && width >= 0, "a size below 0");
-  check(batch <= (int64_t{1} << 24) && height <= kMostKernel && width <= kMostKernel, "a size that no memory holds");
+  check(batch <= kMostSize && height <= kMostSize && width <= kMostSize,
+        "an input of more than 1,073,741,824 images, rows or columns");
   Sizes sizes{batch, height, width, 0, 0};
   const Geometry& g = geometry_;
   sizes.out_height =
       output_size(height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, pad_bottom_);
   sizes.out_width = output_size(width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left, pad_right_);
-  const int64_t image = sizes.out_height * sizes.out_width;  // below 2^44
-  check(image == 0 || batch * encoded_.rows <= kMostNumbers / image, "a size that no memory holds");
+  const int64_t pixels = height * width, out_pixels = sizes.out_height * sizes.out_width;  // below 2^61
+  check(pixels == 0 || batch * g.channels <= kMostNumbers / pixels, "an input that no memory holds");
+  check(out_pixels == 0 || batch * encoded_.rows <= kMostNumbers / out_pixels, "an output that no memory holds");
   return sizes;
 }
 

@@ -37,27 +37,46 @@ void expect(bool holds, const char* message) {
   if (!holds) throw std::runtime_error(message);
 }
 
-// Bytes of one shape, repeated along the axes of which it has 1 where the other has more.
-std::vector<uint8_t> repeated_bytes(const uint8_t* from, const std::vector<int64_t>& shape,
-                                    const std::vector<int64_t>& larger) {
+using Shape = std::vector<int64_t>;
+
+int64_t count_of(const Shape& shape) {
   int64_t count = 1;
-  for (size_t axis = 0; axis < shape.size(); ++axis) {
-    expect(shape[axis] == larger[axis] || shape[axis] == 1,
-           "netsurgeon-sparse: what is added to a layer's output has a larger shape than it");
-    count *= larger[axis];
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
+// The shape of a sum: either one is repeated along axes of which it has 1.
+Shape sum_shape(const Shape& first, const Shape& second) {
+  Shape whole = first;
+  for (size_t axis = 0; axis < whole.size(); ++axis) {
+    expect(first[axis] == second[axis] || first[axis] == 1 || second[axis] == 1,
+           "netsurgeon-sparse: what is added to a layer's output has a shape that does not fit it");
+    if (first[axis] == 1) whole[axis] = second[axis];
   }
-  std::vector<uint8_t> to(static_cast<size_t>(count));
-  for (int64_t index = 0; index < count; ++index) {
-    int64_t rest = index, place = 0, step = 1;
-    for (size_t axis = shape.size(); axis-- > 0;) {
-      const int64_t at = rest % larger[axis];
-      rest /= larger[axis];
-      if (shape[axis] > 1) place += at * step;
-      step *= shape[axis];
-    }
-    to[static_cast<size_t>(index)] = from[place];
+  return whole;
+}
+
+// Where a value of `shape`, repeated to `whole`, has its element for that of an index into the whole.
+int64_t place_in(const Shape& shape, const Shape& whole, int64_t index) {
+  int64_t place = 0, step = 1;
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    if (shape[axis] > 1) place += index % whole[axis] * step;
+    index /= whole[axis];
+    step *= shape[axis];
   }
-  return to;
+  return place;
+}
+
+// The index into `whole` of an element of one of the copies that make it of a value of `shape`.
+int64_t index_of(const Shape& shape, const Shape& whole, int64_t element, int64_t copy) {
+  int64_t index = 0, step = 1;
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    int64_t& rest = shape[axis] == whole[axis] ? element : copy;
+    index += rest % whole[axis] * step;
+    rest /= whole[axis];
+    step *= whole[axis];
+  }
+  return index;
 }
 
 // [batch, rows of memory, columns] to [batch, columns, rows].
@@ -88,7 +107,7 @@ class LayerKernel final : public Kernel {
 
   void compute(OrtKernelContext* context) const override {
     const OrtValue* input = ort_.input(context, places_.input);
-    std::vector<int64_t> shape;
+    Shape shape;
     expect(ort_.element_type(input, &shape) == kUint8, "netsurgeon-sparse: the input of a layer is not of bytes");
     Threads threads{&ort_, context};
     const Parallel parallel{&threads, run_parallel};
@@ -100,18 +119,11 @@ class LayerKernel final : public Kernel {
   }
 
  private:
-  // What is added to the output; in `repeated` where it is repeated along axes whose extents no graph told.
-  const uint8_t* residual(OrtKernelContext* context, const std::vector<int64_t>& output_shape,
-                          std::vector<uint8_t>& repeated) const {
-    if (!adds_) return nullptr;
-    const OrtValue* value = ort_.input(context, places_.residual);
-    std::vector<int64_t> shape;
-    expect(ort_.element_type(value, &shape) == kUint8 && shape.size() == output_shape.size(),
-           "netsurgeon-sparse: what is added to a layer's output has another shape");
-    const auto* bytes = static_cast<const uint8_t*>(ort_.data(value));
-    if (shape == output_shape) return bytes;
-    repeated = repeated_bytes(bytes, shape, output_shape);
-    return repeated.data();
+  void* output(OrtKernelContext* context, const Shape& shape) const {
+    OrtValue* value = ort_.output(context, 0, shape);
+    expect(ort_.element_type(value, nullptr) == (layer_.output() == Output::kFloats ? kFloat : kUint8),
+           "netsurgeon-sparse: the output of a layer has another type");
+    return ort_.data(value);
   }
 
   template <typename Number>
@@ -122,49 +134,78 @@ class LayerKernel final : public Kernel {
     return *static_cast<const Number*>(ort_.data(value));
   }
 
-  void compute_matrix(OrtKernelContext* context, const uint8_t* input, std::vector<int64_t> shape,
-                      const Parallel& parallel) const {
+  void compute_matrix(OrtKernelContext* context, const uint8_t* input, Shape shape, const Parallel& parallel) const {
     expect(shape.size() >= 2 && shape.back() == layer_.channels(),
            "netsurgeon-sparse: the input of a matrix product has another number of columns");
     int64_t pixels = 1;
     for (size_t axis = 0; axis + 1 < shape.size(); ++axis) pixels *= shape[axis];
     shape.back() = layer_.rows();
-    OrtValue* output = ort_.output(context, 0, shape);
     const Sizes sizes = layer_.sizes(pixels, 1, 1);
     if (measures_) {
       const InputScale scale{number<float>(context, places_.step, kFloat),
                              number<uint8_t>(context, places_.zero_point, kUint8)};
-      layer_.run(sizes, input, scale, static_cast<float*>(ort_.data(output)), parallel);
+      layer_.run(sizes, input, scale, static_cast<float*>(output(context, shape)), parallel);
       return;
     }
-    std::vector<uint8_t> repeated;
-    layer_.run(sizes, input, residual(context, shape, repeated), ort_.data(output), parallel);
+    finish(context, sizes, input, shape, parallel);
   }
 
-  void compute_convolution(OrtKernelContext* context, const uint8_t* input, const std::vector<int64_t>& shape,
+  void compute_convolution(OrtKernelContext* context, const uint8_t* input, const Shape& shape,
                            const Parallel& parallel) const {
     expect(shape.size() == 4 && shape[nhwc_ ? 3 : 1] == layer_.channels(),
            "netsurgeon-sparse: the input of a convolution has another number of channels");
-    const int64_t batch = shape[0], channels = layer_.channels(), rows = layer_.rows();
-    const Sizes sizes = layer_.sizes(batch, shape[nhwc_ ? 1 : 2], shape[nhwc_ ? 2 : 3]);
-    std::vector<uint8_t> repeated;
-    if (nhwc_) {
-      const std::vector<int64_t> output_shape{batch, sizes.out_height, sizes.out_width, rows};
-      OrtValue* output = ort_.output(context, 0, output_shape);
-      layer_.run(sizes, input, residual(context, output_shape, repeated), ort_.data(output), parallel);
+    const Sizes sizes = layer_.sizes(shape[0], shape[nhwc_ ? 1 : 2], shape[nhwc_ ? 2 : 3]);
+    const int64_t rows = layer_.rows(), height = sizes.out_height, width = sizes.out_width;
+    finish(context, sizes, input, nhwc_ ? Shape{shape[0], height, width, rows} : Shape{shape[0], rows, height, width},
+           parallel);
+  }
+
+  // Makes the output, of the layer's shape or of that of its sum with what is added.
+  void finish(OrtKernelContext* context, const Sizes& sizes, const uint8_t* input, const Shape& shape,
+              const Parallel& parallel) const {
+    if (!adds_) {
+      run(sizes, input, nullptr, output(context, shape), parallel);
+      return;
+    }
+    const OrtValue* value = ort_.input(context, places_.residual);
+    Shape added_shape;
+    expect(ort_.element_type(value, &added_shape) == kUint8 && added_shape.size() == shape.size(),
+           "netsurgeon-sparse: what is added to a layer's output has another shape");
+    const auto* added = static_cast<const uint8_t*>(ort_.data(value));
+    if (added_shape == shape) {
+      run(sizes, input, added, output(context, shape), parallel);
+      return;
+    }
+    // Extents that no graph told, in which one of both is repeated: right, and not fast.
+    const Shape whole = sum_shape(shape, added_shape);
+    auto* sums = static_cast<uint8_t*>(output(context, whole));
+    const int64_t all = count_of(whole), count = count_of(shape);
+    if (all == 0) return;
+    std::vector<uint8_t> part(static_cast<size_t>(count)), result(part.size());
+    for (int64_t copy = 0; copy < all / count; ++copy) {
+      for (int64_t element = 0; element < count; ++element)
+        part[static_cast<size_t>(element)] =
+            added[place_in(added_shape, whole, index_of(shape, whole, element, copy))];
+      run(sizes, input, part.data(), result.data(), parallel);
+      for (int64_t element = 0; element < count; ++element)
+        sums[index_of(shape, whole, element, copy)] = result[static_cast<size_t>(element)];
+    }
+  }
+
+  // `added` and `result` are of the layer's shape.
+  void run(const Sizes& sizes, const uint8_t* input, const uint8_t* added, void* result, const Parallel& parallel) const {
+    if (is_matrix_ || nhwc_) {
+      layer_.run(sizes, input, added, result, parallel);
       return;
     }
     // Where ONNX Runtime left the layout as it was: right, and not fast.
-    const std::vector<int64_t> output_shape{batch, rows, sizes.out_height, sizes.out_width};
-    const int64_t pixels = sizes.out_height * sizes.out_width;
-    auto* output = static_cast<uint8_t*>(ort_.data(ort_.output(context, 0, output_shape)));
-    const uint8_t* added = residual(context, output_shape, repeated);
-    const std::vector<uint8_t> last = turned(input, batch, channels, sizes.height * sizes.width);
+    const int64_t batch = sizes.batch, rows = layer_.rows(), pixels = sizes.out_height * sizes.out_width;
+    const std::vector<uint8_t> last = turned(input, batch, layer_.channels(), sizes.height * sizes.width);
     const std::vector<uint8_t> added_last = added ? turned(added, batch, rows, pixels) : std::vector<uint8_t>();
-    std::vector<uint8_t> result(static_cast<size_t>(batch * pixels * rows));
-    layer_.run(sizes, last.data(), added ? added_last.data() : nullptr, result.data(), parallel);
-    const std::vector<uint8_t> first = turned(result.data(), batch, pixels, rows);
-    std::copy(first.begin(), first.end(), output);
+    std::vector<uint8_t> result_last(static_cast<size_t>(batch * pixels * rows));
+    layer_.run(sizes, last.data(), added ? added_last.data() : nullptr, result_last.data(), parallel);
+    const std::vector<uint8_t> first = turned(result_last.data(), batch, pixels, rows);
+    std::copy(first.begin(), first.end(), static_cast<uint8_t*>(result));
   }
 
   const Ort& ort_;

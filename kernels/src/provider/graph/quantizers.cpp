@@ -22,6 +22,11 @@ std::optional<Scale> byte_scale(const Ort& ort, const NodeView& quantizer, const
   return scale;
 }
 
+// From operator set 23 on a DequantizeLinear may give another type than that of its scale.
+bool gives_floats(const Ort& ort, const NodeView& dequantizer) {
+  return ort.element_type(dequantizer.outputs[0], nullptr) == kFloat;
+}
+
 // What lies between a product and its bytes.
 struct Bounds {
   float low = -INFINITY, high = INFINITY;
@@ -55,7 +60,9 @@ std::optional<Bytes> dequantized(const GraphView& graph, const NodeView& reader,
   if (!is_quantizer(node, "DequantizeLinear") || graph.only_reader(value) != &reader) return std::nullopt;
   if (std::count(reader.input_names.begin(), reader.input_names.end(), value) != 1) return std::nullopt;
   const auto scale = byte_scale(graph.ort, *node, input_info(*node, 0));
-  if (!scale) return std::nullopt;
+  if (!scale || !gives_floats(graph.ort, *node)) return std::nullopt;
+  // ONNX Runtime gives the node of a group no constants to read
+  if (constant_of(graph.ort, input_info(*node, 0))) return std::nullopt;
   return Bytes{node, *scale};
 }
 
@@ -66,6 +73,7 @@ std::optional<Integers> constant_integers(const GraphView& graph, const NodeView
   if (!is_quantizer(node, "DequantizeLinear") || graph.only_reader(reader.input_names[index]) != &reader)
     return std::nullopt;
   const Ort& ort = graph.ort;
+  if (!gives_floats(ort, *node)) return std::nullopt;
   Integers integers;
   integers.node = node;
   const auto values = constant_of(ort, input_info(*node, 0)), steps = constant_of(ort, input_info(*node, 1));

@@ -14,7 +14,7 @@ struct Scale {
   uint8_t zero_point = 0;
 };
 
-// A DequantizeLinear of bytes that only `reader` reads.
+// A DequantizeLinear, to floats, of bytes that a run gives; only `reader` reads it.
 struct Bytes {
   const NodeView* node = nullptr;
   Scale scale;
@@ -22,7 +22,7 @@ struct Bytes {
 
 std::optional<Bytes> dequantized(const GraphView& graph, const NodeView& reader, size_t index);
 
-// A DequantizeLinear of constant integers whose zero points are 0; only `reader` reads it.
+// A DequantizeLinear, to floats, of constant integers whose zero points are 0; only `reader` reads it.
 struct Integers {
   const NodeView* node = nullptr;
   Constant values;
