@@ -205,7 +205,7 @@ class _Run:
         latency = self._profile(source, stored.model, inputs) if self._is_timed() else None
         search = goal_search.facts(result, validation, latency) if goal_search and result else None
         self._write(stored.model, output, inputs, runtime)
-        timings, elsewhere = self._timings(context)  # that decided: the delivered model is timed anew in every run
+        timings, elsewhere = self._timings(context)
         with after_delivery(output):
             evidence = assemble_report(
                 CompressionRecord(
@@ -352,7 +352,7 @@ class _Run:
         if applied.integers is None or context.timer is None or not TARGETS[self.options.target].is_measured:
             return applied
         ticks = functools.partial(self.progress, "timing the delivered model")
-        timed = context.timer.time("delivered", lambda: delivered, ticks)
+        timed = context.timer.time_anew(delivered, ticks)
         integers = dataclasses.replace(applied.integers, timed=timed)
         if context.timer.has_package:
             taken = context.timer.taken_by_package(delivered)

@@ -131,6 +131,7 @@ class TimingTable:
             # tables of earlier versions hold no interval
             str(name): Timed(**{"low": times["speedup"], "high": times["speedup"], **times})
             for name, times in values["models"].items()
+            if name != "delivered"  # that earlier versions kept: the next run may deliver another model
         }
         nodes, *others = (
             {str(name): float(milliseconds) for name, milliseconds in times.items()}
@@ -235,24 +236,30 @@ class StructureTimer:
         return times_in_package(node_times(model, self._feed, self._runtime), self._runtime.provider)
 
     def time(self, name: str, model: Callable[[], ir.Model], ticks: Ticks = no_ticks, *, least: float = 0.0) -> Timed:
-        """Time a model, unless the table has it, again while it is undecided which is faster; a sitting is a tick.
+        """Time a model, unless the table has it.
 
-        `model` is made only where it is needed. One that seems less than `least` times as fast is not timed again. The
-        dense model runs without a provider that a package brings.
+        `model` is made only where it is needed. One that seems less than `least` times as fast is not timed again.
         """
         if name not in self.table.models:
-            pair, sittings = [self._dense, model()], list[Seconds]()
-            for number in range(MOST_TIMES):
-                again = part_of(ticks, number, MOST_TIMES)
-                runtimes = (self._runtime.without_package(), self._runtime)
-                _, (seconds,) = time_models(pair, [self._feed], runtimes, ROUNDS, again)
-                sittings.append(seconds)
-                timed = Timed.of(np.concatenate(sittings))
-                if not timed.is_undecided or timed.speedup < least:
-                    break
-            self.table.models[name] = timed
+            self.table.models[name] = self.time_anew(model(), ticks, least=least)
             self._kept()
         return self.table.models[name]
+
+    def time_anew(self, model: ir.Model, ticks: Ticks = no_ticks, *, least: float = 0.0) -> Timed:
+        """Time a model, again while it is undecided which is faster, and keep nothing; a sitting is a tick.
+
+        The dense model runs without a provider that a package brings.
+        """
+        sittings = list[Seconds]()
+        for number in range(MOST_TIMES):
+            again = part_of(ticks, number, MOST_TIMES)
+            runtimes = (self._runtime.without_package(), self._runtime)
+            _, (seconds,) = time_models([self._dense, model], [self._feed], runtimes, ROUNDS, again)
+            sittings.append(seconds)
+            timed = Timed.of(np.concatenate(sittings))
+            if not timed.is_undecided or timed.speedup < least:
+                break
+        return timed
 
     def _kept(self) -> None:
         self.table.name_machine(self._here)

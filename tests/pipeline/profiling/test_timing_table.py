@@ -118,6 +118,21 @@ def test_what_is_measured_once_is_kept_and_replayed(monkeypatch: pytest.MonkeyPa
     assert StructureTimer(again, graph("y = Unheard(x)"), {}, runtime, lambda _: None).time("abs", never) == timed
 
 
+def test_a_model_that_is_timed_anew_leaves_nothing_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing_table, "ROUNDS", 5)
+    feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}
+    kept = list[TimingTable]()
+    timer = StructureTimer(TimingTable(), graph("y = Relu(x)"), feed, Runtime(deployed=True), kept.append)
+    assert timer.time_anew(graph("y = Abs(x)")).speedup > 0.0
+    assert (timer.table, kept) == (TimingTable(), [])
+
+
+def test_a_table_of_an_earlier_version_says_nothing_of_the_model_that_was_delivered() -> None:
+    values = dataclasses.asdict(table())
+    values["models"]["delivered"] = values["models"]["abc"]
+    assert TimingTable.of(values) == table()
+
+
 def test_nodes_of_other_models_are_measured_once_and_read_back(tmp_path: Path) -> None:
     own, kept = TimingTable(), list[TimingTable]()
     feed: dict[str, Any] = {"x": np.ones((2, 4), np.float32)}

@@ -116,6 +116,17 @@ def test_times_are_replayed_where_they_left_all_on_floats(tmp_path: Path, monkey
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "small.onnx").read_bytes()
 
 
+def test_the_delivered_model_is_timed_anew_in_a_work_folder_and_its_time_is_kept_nowhere(
+    tmp_path: Path, times: list[int]
+) -> None:
+    first = on_integers(tmp_path / "small.onnx", work=tmp_path / "work", sparsity=0.3)
+    times.clear()
+    again = on_integers(tmp_path / "again.onnx", work=tmp_path / "work", sparsity=0.3)
+    assert times == [2], "the delivered model beside the dense one"
+    assert first.report.timings is not None
+    assert again.report.timings == first.report.timings, "else the next run would take it for the time of its own"
+
+
 def test_none_leaves_floats_and_times_nothing(tmp_path: Path, times: list[int]) -> None:
     result = on_integers(tmp_path / "small.onnx", quantize="none", sparsity=0.3, damping=0.01)
     assert (result.report.integers, result.report.timings) == (None, None)
