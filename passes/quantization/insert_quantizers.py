@@ -243,14 +243,17 @@ class StoreIntegers(ir.passes.InPlacePass):
             if layer.name not in self.scales:
                 continue
             bias = optional_input(layer.node, 2)
-            scales, entry = self.scales[layer.name], self.inputs[layer.name]
-            if bias is not None:
-                scales = _with_room(scales, tensor(bias).numpy(), entry)
+            own, entry = self.scales[layer.name], self.inputs[layer.name]
+            scales = own if bias is None else _with_room(own, tensor(bias).numpy(), entry)
             weight = tensor(layer.weight).numpy()
             axis = 0 if layer.rows_first() else weight.ndim - 1
-            along = scales.reshape([-1 if at == axis else 1 for at in range(weight.ndim)])
+            shape = [-1 if at == axis else 1 for at in range(weight.ndim)]
+            along = scales.reshape(shape)
             codes = np.rint(weight / along)
-            if np.abs(codes * along - weight).max(initial=0.0) > 1e-3 * scales.max() or np.abs(codes).max() > 127:
+            # where the bias has made the scale larger the weights are rounded anew: beside it they are all but zero
+            is_kept = (scales == own).reshape(shape)
+            gap = np.abs(codes * along - weight).max(initial=0.0, where=is_kept)
+            if gap > 1e-3 * own.max() or np.abs(codes).max() > 127:
                 raise ValueError(f"the weight of {layer.name!r} is not on integers")
             zeros = np.zeros(len(scales), np.int8) if entry.signed or layer.operator in NEED_ZERO_POINTS else None
             integers = _Integers(codes.astype(np.int8), scales, axis, zeros)

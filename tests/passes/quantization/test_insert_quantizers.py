@@ -280,6 +280,12 @@ def test_a_row_whose_weights_are_all_but_zero_keeps_its_bias(layer: str) -> None
         np.testing.assert_allclose(run(integers, pictures())[:, 3], 4.0, rtol=1e-3)
 
 
+def test_a_layer_whose_inputs_are_tiny_keeps_its_bias() -> None:
+    """All of its scales would be too fine for its bias: beside it the weights add nothing, rounded as they may be."""
+    model, x = conv_net(), 1e-7 * pictures()
+    assert distance(run(on_integers(model, x).model, x), run(model, x)) < 0.02
+
+
 def test_names_that_are_taken_are_not_given_again() -> None:
     model = conv_net()
     for number, (name, value) in enumerate(list(model.graph.initializers.items())):
