@@ -133,11 +133,11 @@ class Descent:
 
     @property
     def _estimates(self) -> tuple[DropEstimate, ...]:
-        """Of all that was tried on the same inputs: not those of a part of them."""
-        guiding = self.evaluator.guiding_samples
-        of_all = (estimate for estimate in self.low_fidelity_estimates if estimate.samples >= guiding)
+        """Of all that was tried on all the inputs: not on a part of them, as of candidates that were broken off."""
         of_candidates = (candidate.evidence for candidate in self.candidates.values())
-        return (*of_all, *self._other_estimates, *of_candidates)
+        estimates = (*self.low_fidelity_estimates, *self._other_estimates, *of_candidates)
+        guiding = self.evaluator.guiding_samples
+        return tuple(estimate for estimate in estimates if estimate.samples >= guiding)
 
     def _start(self) -> float:
         """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""

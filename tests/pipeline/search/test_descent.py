@@ -125,6 +125,21 @@ def test_what_is_expected_of_a_candidate_is_not_told_by_rehearsals_on_a_part_of_
     assert descent._unproven(whole) != expected, "of all inputs they would tell"
 
 
+def test_what_is_expected_of_a_candidate_is_not_told_by_one_that_was_broken_off_after_half_of_the_inputs() -> None:
+    descent, _ = descent_of({}, is_hasty=False)
+    half, whole = (
+        paired_proportion_ci("top-1", count, count * 9 // 10, *answers)
+        for count, answers in ((500, (60, 30)), (1000, (9, 5)))
+    )
+    descent.candidates = {0.5: cast(Any, SimpleNamespace(evidence=whole))}
+    expected = descent._unproven(whole)
+    descent.candidates[0.2] = cast(Any, SimpleNamespace(evidence=half))
+    assert descent._unproven(whole) == expected
+    assert descent._unproven(half) > 0.0, "it is beyond the limit still"
+    descent.candidates[0.2] = cast(Any, SimpleNamespace(evidence=dataclasses.replace(half, samples=1000)))
+    assert descent._unproven(whole) != expected, "of all inputs it would tell"
+
+
 def test_a_full_search_goes_on_where_a_bound_is_no_number() -> None:
     descent, _ = descent_of({}, is_hasty=False)
     estimate = dataclasses.replace(paired_proportion_ci("top-1", 1000, 900, 9, 9), low=math.nan)
