@@ -8,6 +8,7 @@ import logging
 
 import numpy as np
 
+from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.calibration import select, unobserved_layers
 from netsurgeon.pipeline.compression import AppliedPlan, StepContext, Steps, apply_plan
 from netsurgeon.pipeline.data import Samples
@@ -99,7 +100,8 @@ def _apply_by_halves(steps: Steps, context: StepContext, inputs: Inputs) -> list
                 timer=context.timer,
             )
             model = apply_plan(steps, half).model
-        except (CheckFailedError, InputError) as error:  # a half may show nothing of the only layers in bodies
+        # a half may show nothing of the only layers in bodies, or too little for a Hessian that has a factor
+        except (CheckFailedError, FactorizationError, InputError) as error:
             logger.info("half of the inputs is too little to measure by: %s", error)
             return []
         measured.append((context.calibration.runtime.on_integers().session(model), fold.guide))

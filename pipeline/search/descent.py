@@ -52,6 +52,7 @@ class Descent:
         self.low_fidelity_estimates: list[DropEstimate] = []
         self.has_enough = True
         self._other_estimates: tuple[DropEstimate, ...] = ()
+        self._accepted_share: float | None = None
 
     def run(self) -> Candidate | None:
         """The smallest candidate within the limit; None where there is none."""
@@ -94,14 +95,13 @@ class Descent:
     def run_below(self, candidate: Candidate) -> Candidate | None:
         """The smallest within the limit of those that are smaller than one of another evaluator that is within it.
 
-        Few are made: what makes this evaluator's candidates better takes long.
+        Few are made: what makes this evaluator's candidates better takes long. None is larger than the given one, which
+        counts as within the limit even where it does not by its own drop, without what the other search has tried.
         """
-        evidence = candidate.evidence
-        self.has_enough = evidence.has_enough_samples(self.limit)
-        self.candidates[candidate.share] = candidate
-        self._descend(max(candidate.share / STEP, FEWEST_KEPT), most=1 if self.is_hasty else REPAIRS)
-        low, _ = self._bracket()
-        return None if low in (None, candidate.share) else self.candidates[low]
+        self.has_enough = candidate.evidence.has_enough_samples(self.limit)
+        self.candidates[candidate.share], self._accepted_share = candidate, candidate.share
+        best = self._descend(max(candidate.share / STEP, FEWEST_KEPT), most=1 if self.is_hasty else REPAIRS)
+        return None if best is candidate else best
 
     def _nearest(self) -> Candidate | None:
         """The smallest within the limit for all one knows, else the surest that may be, all weights kept among them."""
@@ -133,11 +133,11 @@ class Descent:
 
     @property
     def _estimates(self) -> tuple[DropEstimate, ...]:
-        """Of all that was tried on the same inputs: not those of a part of them."""
-        guiding = self.evaluator.guiding_samples
-        of_all = (estimate for estimate in self.low_fidelity_estimates if estimate.samples >= guiding)
+        """Of all that was tried on all the inputs: not on a part of them, as of candidates that were broken off."""
         of_candidates = (candidate.evidence for candidate in self.candidates.values())
-        return (*of_all, *self._other_estimates, *of_candidates)
+        estimates = (*self.low_fidelity_estimates, *self._other_estimates, *of_candidates)
+        guiding = self.evaluator.guiding_samples
+        return tuple(estimate for estimate in estimates if estimate.samples >= guiding)
 
     def _start(self) -> float:
         """About where the limit lies by evaluations at low fidelity, whose drops are larger than real ones."""
@@ -199,7 +199,11 @@ class Descent:
 
     def _bracket(self) -> tuple[float | None, float | None]:
         """The smallest share within the limit, and the largest below it that is not."""
-        within = [kept for kept, candidate in self.candidates.items() if self._excess(candidate.evidence) <= 0.0]
+        within = [
+            kept
+            for kept, candidate in self.candidates.items()
+            if kept == self._accepted_share or self._excess(candidate.evidence) <= 0.0
+        ]
         low = min(within, default=None)
         beyond = [kept for kept in self.candidates if kept not in within and (low is None or kept < low)]
         return low, max(beyond, default=None)
@@ -218,6 +222,7 @@ class Descent:
             least: part of the way from either that is gone at least.
         """
         inside, outside = (self._excess(self.candidates[kept].evidence) for kept in (low, high))
+        inside = min(inside, 0.0)  # a candidate that another search has accepted may seem beyond the limit
         part = min(max(inside / (inside - outside), least), 1.0 - least)
         return float(low * (high / low) ** part)
 

@@ -6,6 +6,7 @@ import onnx.numpy_helper
 import pytest
 from perceptron_models import UNIFORM, inputs, perceptron, random
 
+from netsurgeon.passes.solvers import FactorizationError
 from netsurgeon.pipeline.compare import compare
 from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError
@@ -31,6 +32,21 @@ def test_of_few_inputs_each_half_is_measured_by_a_model_corrected_on_the_other()
     (flattered,) = compare(perceptron(), result.model, few).validation.outputs
     (true,) = compare(perceptron(), result.model, many).validation.outputs
     assert flattered.relative_error < 0.7 * true.relative_error < reported.relative_error
+
+
+@pytest.mark.parametrize("failure", [FactorizationError, CheckFailedError])
+def test_a_model_is_delivered_though_half_of_few_inputs_is_too_little_to_correct_one(
+    failure: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivered model was corrected on twice as many: what fails on a half says nothing of it."""
+
+    def fails(*_: object) -> None:
+        raise failure("layer 'first', damping 0: the Hessian has no Cholesky factor")
+
+    monkeypatch.setattr(final_validation, "apply_plan", fails)
+    report = compress(perceptron(), inputs(30), sparsity=0.5, **UNIFORM).report
+    assert (report.validation.samples, report.validation.folds) == (30, 1)
+    assert not report.validation.held_out
 
 
 def test_test_inputs_are_held_out() -> None:

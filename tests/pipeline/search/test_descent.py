@@ -125,6 +125,21 @@ def test_what_is_expected_of_a_candidate_is_not_told_by_rehearsals_on_a_part_of_
     assert descent._unproven(whole) != expected, "of all inputs they would tell"
 
 
+def test_what_is_expected_of_a_candidate_is_not_told_by_one_that_was_broken_off_after_half_of_the_inputs() -> None:
+    descent, _ = descent_of({}, is_hasty=False)
+    half, whole = (
+        paired_proportion_ci("top-1", count, count * 9 // 10, *answers)
+        for count, answers in ((500, (60, 30)), (1000, (9, 5)))
+    )
+    descent.candidates = {0.5: cast(Any, SimpleNamespace(evidence=whole))}
+    expected = descent._unproven(whole)
+    descent.candidates[0.2] = cast(Any, SimpleNamespace(evidence=half))
+    assert descent._unproven(whole) == expected
+    assert descent._unproven(half) > 0.0, "it is beyond the limit still"
+    descent.candidates[0.2] = cast(Any, SimpleNamespace(evidence=dataclasses.replace(half, samples=1000)))
+    assert descent._unproven(whole) != expected, "of all inputs it would tell"
+
+
 def test_a_full_search_goes_on_where_a_bound_is_no_number() -> None:
     descent, _ = descent_of({}, is_hasty=False)
     estimate = dataclasses.replace(paired_proportion_ci("top-1", 1000, 900, 9, 9), low=math.nan)
@@ -217,3 +232,24 @@ def test_the_whole_model_is_made_as_it_is_delivered_where_the_other_is_not_surel
 def test_a_whole_model_that_is_surely_beyond_is_not_made_again() -> None:
     descent, _ = searched(2.0, rehearsed_at=0.2)
     assert descent.whole_is_beyond(), "it would raise if it were asked as it is delivered"
+
+
+@pytest.mark.parametrize(
+    ("drops", "shares", "best_share"),
+    [
+        ({0.385: (60, 10), 0.65: (1, 1), 0.552: (60, 10)}, [0.385], None),
+        ({0.385: (1, 1), 0.296: (60, 10)}, [0.385, 0.296], 0.385),
+    ],
+)
+def test_no_candidate_above_an_accepted_one_is_repaired_though_it_seems_beyond_the_limit_by_itself(
+    drops: dict[float, tuple[int, int]], shares: list[float], best_share: float | None
+) -> None:
+    """A search whose other candidates spoke for it has taken 0.8 % of 1 %; where nothing else is known 0.5 % are."""
+    descent, made = descent_of(drops, is_hasty=False, guiding=500)
+    evidence = paired_proportion_ci("top-1", 500, 450, 5, 1)
+    candidate: Any = SimpleNamespace(evidence=evidence, share=0.5)
+    best = descent.run_below(candidate)
+    assert not descent.has_enough
+    assert descent._excess(evidence) > 0.0
+    assert made == shares
+    assert (best and round(best.share, 3)) == best_share
