@@ -284,7 +284,8 @@ def choose_for(
 
 def _tiles(options: Options) -> str:
     """Name of the pattern whose tiles sparse kernels are timed by: the user's, where it is one of theirs."""
-    return options.pattern if options.pattern in TILE_PATTERNS else "k:64"
+    pattern = options.pattern or "k:64"
+    return pattern if pattern in TILE_PATTERNS else "k:64"
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:
