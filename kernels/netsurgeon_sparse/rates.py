@@ -150,7 +150,7 @@ def _instruction_set() -> str:
 
     try:
         name = ctypes.CDLL(str(netsurgeon_sparse.library_path())).netsurgeon_sparse_isa
-    except (OSError, netsurgeon_sparse.UnsupportedError):
+    except (OSError, AttributeError, netsurgeon_sparse.UnsupportedError):  # none, no library, or another one
         return ""
     name.restype = ctypes.c_char_p
     return (name() or b"").decode()

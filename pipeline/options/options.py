@@ -268,8 +268,8 @@ class Options(
         if self.goes_by_sparse_times and not can_run(SPARSE_PROVIDER):
             raise InputError(
                 f"for target cpu-sparse {self.goals} is reached by the times of {SPARSE_PROVIDER}'s kernels, and they "
-                "cannot run here: install its wheel (docs/sparse.md), or give --sparsity with --quantize int8 in place "
-                "of a goal"
+                "cannot run here: install its wheel (docs/sparse.md) and onnxruntime 1.25 or later, or give --sparsity "
+                "with --quantize int8 in place of a goal"
             )
         if self.goes_by_sparse_times:
             measure_rates(SPARSE_PROVIDER)

@@ -179,6 +179,7 @@ def choose_integer_layers(
     progress: Progress,
     at_once: bool = False,
     kept: float = 1.0,
+    tiles: str = "k:64",
 ) -> IntegerChoice:
     """Find the layers with which on floats the model is fastest, the others on integers.
 
@@ -195,6 +196,7 @@ def choose_integer_layers(
         progress: called with stage, steps done and steps in all.
         at_once: whether all that lose go back together, if they do: one trial in place of as many as there are.
         kept: share of the weights that will be kept where kernels leave zeros out, which are then timed, too.
+        tiles: name of the pattern, of `TILE_PATTERNS`, that these weights lie in.
     """
     layers = find_layers(model.graph)[0]
     placement, never = that_fuse(model, layers, stay, form, runtime)
@@ -205,7 +207,8 @@ def choose_integer_layers(
     progress("timing integers", 0, 1)
     times = _layer_times(timer, name, model, layers=layers, placement=placement, form=form)
     if kept < 1.0:
-        times = _with_sparse(times, timer, name, model=model, placement=placement, kept=kept, progress=progress)
+        sparse = functools.partial(skeleton, model, placement, tiles=tiles)
+        times = _with_sparse(times, timer, f"{name} int8 {tiles}", sparse=sparse, kept=kept, progress=progress)
     plain = timer.without_package()
     contest = _Contest(model=model, layers=layers, stay=stay, timer=plain, name=name, form=form, progress=progress)
     best = contest.against_floats({}, 0)
@@ -214,7 +217,8 @@ def choose_integer_layers(
         best = contest.against_floats(floats, MOST_TRIED + 1)
     placement_left, floats = that_fuse(model, layers, {**stay, **floats}, form, runtime)
     if kept < 1.0 and not is_worth_it(best):
-        key, zeros = f"{name} int8 k:64 at {kept:.4g}", functools.partial(skeleton, model, placement_left, kept)
+        key = f"{name} int8 {tiles} at {kept:.4g}"
+        zeros = functools.partial(skeleton, model, placement_left, kept, tiles)
         best = timer.time(key, zeros, part_of(functools.partial(progress, "timing integers"), 0, 1))
     if not is_worth_it(best):
         reason = f"integers make the model {best.faster} on {timer.place}, which is not worth it"
@@ -305,13 +309,14 @@ def that_fuse(
     return placement, result
 
 
-def skeleton(model: ir.Model, placement: Placement, kept: float = 1.0) -> ir.Model:
+def skeleton(model: ir.Model, placement: Placement, kept: float = 1.0, tiles: str = "k:64") -> ir.Model:
     """A model that takes as long as one on integers, whatever its numbers are: no statistics are needed.
 
     Args:
         model: float model in the form that integers need.
         placement: what of it is on integers.
         kept: share of the weights of each layer that are not 0, in tiles of netsurgeon-sparse.
+        tiles: name of their pattern, of `TILE_PATTERNS`.
     """
     clone = model.clone()
     SeparateInputs(placement)(clone)
@@ -324,9 +329,7 @@ def skeleton(model: ir.Model, placement: Placement, kept: float = 1.0) -> ir.Mod
         if layer.name in placement.layers:
             weight = layer.matrix()
             if kept < 1.0:
-                weight *= solvers.choose_mask(
-                    np.abs(weight), round(kept * weight.size), TILE_PATTERNS["k:64"].on(layer)
-                )
+                weight *= solvers.choose_mask(np.abs(weight), round(kept * weight.size), TILE_PATTERNS[tiles].on(layer))
             integers = solvers.nearest_integers(weight, ANY_MOST, layer.blocks)
             layer.write(integers.weight)
             rows[layer.name] = layer.of_rows(integers.scales)
@@ -362,17 +365,18 @@ def _with_sparse(
     timer: StructureTimer,
     name: str,
     *,
-    model: ir.Model,
-    placement: Placement,
+    sparse: Callable[[float], ir.Model],
     kept: float,
     progress: Progress,
 ) -> dict[str, LayerTimes]:
-    """The same with the times of sparse kernels, of every layer that they can run; each will keep about `kept`."""
+    """The same with the times of sparse kernels, of every layer that they can run; each will keep about `kept`.
+
+    They are those of the models that `sparse` makes, with shares of their weights, in the table under `name`.
+    """
     by_share: dict[float, dict[str, float]] = {}
     for step, share in enumerate(SPARSE_KEPT):
         progress("timing sparse kernels", step, len(SPARSE_KEPT))
-        make_sparse = functools.partial(skeleton, model, placement, share)
-        by_share[share] = timer.layers_in_package(f"{name} int8 k:64 at {share}", make_sparse)
+        by_share[share] = timer.layers_in_package(f"{name} at {share}", functools.partial(sparse, share))
     return {
         layer: dataclasses.replace(
             layer_times,

@@ -60,4 +60,4 @@ def stand_in(
     """
     if options.integer_mode in matrices.MATRIX_MODES:
         return matrices.stand_in(model, options, stay, calibration)
-    return static.stand_in(model, stay, calibration, kept)
+    return static.stand_in(model, options, stay, calibration, kept)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from netsurgeon.passes.graph import infer_shapes, label
 from netsurgeon.passes.layers import find_layers, sharing_layers
+from netsurgeon.passes.pruning import TILE_PATTERNS
 from netsurgeon.passes.quantization import OPSET, SHARED_WEIGHT, RangeMethod, find_integer_weights, place
 from netsurgeon.passes.rewriting import DissolveShuffles, MatMulToGemm, SumToAdd, WidenFloats
 from netsurgeon.pipeline.calibration import Calibration
@@ -167,7 +168,9 @@ def time_integers(
     return choose_for(ready[0], options, against, calibration.runtime, progress=progress, form=STATIC)
 
 
-def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration, kept: float = 1.0) -> ir.Model:
+def stand_in(
+    model: ir.Model, options: Options, stay: Mapping[str, str], calibration: Calibration, kept: float = 1.0
+) -> ir.Model:
     """A model that takes as long as `model` does on integers; `model` itself where it cannot be put on them.
 
     Of each layer this share of the weights is `kept`, in tiles of netsurgeon-sparse.
@@ -175,7 +178,7 @@ def stand_in(model: ir.Model, stay: Mapping[str, str], calibration: Calibration,
     ready = integer_form(model, next(iter(calibration.samples.batches())), calibration.runtime)
     if isinstance(ready, Message):
         return model
-    return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay), kept)
+    return skeleton(ready[0], place(ready[0].graph, find_layers(ready[0].graph)[0], stay), kept, _tiles(options))
 
 
 def integer_form(model: ir.Model, feed: Feed, runtime: Runtime) -> tuple[ir.Model, list[Message]] | Message:
@@ -275,7 +278,14 @@ def choose_for(
         progress=progress,
         at_once=options.is_hasty,
         kept=1.0 - options.pruned_share if is_sparse else 1.0,
+        tiles=_tiles(options),
     )
+
+
+def _tiles(options: Options) -> str:
+    """Name of the pattern whose tiles sparse kernels are timed by: the user's, where it is one of theirs."""
+    pattern = options.pattern or "k:64"
+    return pattern if pattern in TILE_PATTERNS else "k:64"
 
 
 def excluded(model: ir.Model, options: Options) -> dict[str, str]:

@@ -14,7 +14,6 @@ from netsurgeon.pipeline.runtime.observations import observe, tapped
 from netsurgeon.pipeline.runtime.peak_memory import available_bytes, peak_bytes
 from netsurgeon.pipeline.runtime.providers import (
     CPU,
-    can_run,
     channel_block,
     computes_on_the_cpu,
     full_name,
@@ -29,7 +28,7 @@ from netsurgeon.pipeline.runtime.same_outputs import (
     verify_outputs,
     verify_same,
 )
-from netsurgeon.pipeline.runtime.session import MOST_THREADS, Runtime, Session, first_line, onnxruntime
+from netsurgeon.pipeline.runtime.session import MOST_THREADS, Runtime, Session, can_run, first_line, onnxruntime
 from netsurgeon.pipeline.runtime.session_wrappers import Remembering, counted
 
 __all__ = [

@@ -94,13 +94,6 @@ def is_of_package(provider: str) -> bool:
     return known_provider is not None and bool(known_provider.module)
 
 
-def can_run(provider: str) -> bool:
-    """Whether the package that brings a provider is there, and ONNX Runtime has taken it from there."""
-    with contextlib.suppress(InputError):
-        return bool(_register(provider))
-    return False
-
-
 def measure_rates(provider: str) -> None:
     """Let a package that has not yet done so measure how fast this processor is, by which its provider takes layers.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -280,6 +281,13 @@ def onnxruntime() -> Any:
             "then install one of the two"
         )
     return module
+
+
+def can_run(provider: str) -> bool:
+    """Whether the package that brings a provider is there, and ONNX Runtime has taken it from there and lists it."""
+    with contextlib.suppress(InputError):
+        return is_of_package(provider) and bool(requested(provider, onnxruntime(), exact=False))
+    return False
 
 
 @functools.cache

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import platform
+import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import sparse_emulator
-from sparse_kernels import Fields, Layer, library
+from sparse_kernels import Fields, Layer, library, library_file
 
 Array = npt.NDArray[Any]
 ISAS = ("avx512-vbmi-vnni", "avx512-vnni", "avx-vnni", "avx2", "scalar", *sparse_emulator.ISAS)
@@ -257,6 +261,23 @@ def test_a_kernel_beyond_the_input_gives_nothing() -> None:
     layer = Layer(np.ones((16, 3, 3, 4), np.int8), np.ones(16, np.float32), fields=Fields(kernel=(3, 3)))
     assert layer(np.ones((2, 2, 9, 4), np.uint8)).shape == (2, 0, 7, 16)
     assert layer(np.ones((0, 5, 9, 4), np.uint8)).shape == (0, 3, 7, 16)
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="no emulator runs x86-64 here (Debian: qemu-user)")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is built for another processor")
+@pytest.mark.parametrize("missing", ["avx2", "fma", "bmi2"])
+def test_vector_code_needs_all_instructions_that_it_is_compiled_for(missing: str) -> None:
+    program = (
+        "import ctypes, sys; isas = ctypes.CDLL(sys.argv[1]).netsurgeon_sparse_isas; "
+        "isas.restype = ctypes.c_char_p; print(isas().decode())"
+    )
+    offered = {}
+    for processor in ("Haswell", f"Haswell,-{missing}"):
+        command = ["qemu-x86_64", "-cpu", processor, sys.executable, "-c", program, str(library_file())]
+        offered[processor] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if offered["Haswell"] == "scalar":
+        pytest.skip("the emulator is too old to know AVX2")
+    assert offered == {"Haswell": "avx2,scalar", f"Haswell,-{missing}": "scalar"}
 
 
 def test_the_environment_chooses_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from _sparse_models import resnet50
+from onnxruntime.capi import onnxruntime_pybind11_state
 from sparse_kernels import library, library_file
 from sparse_sessions import inputs, package
 
@@ -67,6 +68,14 @@ def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv(sparse.LIBRARY_VARIABLE, str(tmp_path / "none.so"))
     with pytest.raises(sparse.UnsupportedError, match=r"none\.so is not there"):
         sparse.library_path()
+
+
+def test_a_library_that_is_another_one_has_no_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = package()
+    from netsurgeon_sparse.rates import measured_on
+
+    monkeypatch.setenv(sparse.LIBRARY_VARIABLE, onnxruntime_pybind11_state.__file__)
+    assert not measured_on()[1]
 
 
 def test_the_library_is_small_and_needs_no_other_one() -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from _sparse_models import Network, fully_connected, resnet50, transformer
 from onnx import TensorProto, helper
-from sparse_sessions import inputs, run, session, taken
+from sparse_sessions import explained, inputs, run, session, taken
 
 STEP, RELU, SIGNED = 0.02, (4 / 255, 0), (8 / 255, 128)
 
@@ -207,21 +207,39 @@ def _same_pads(model: onnx.ModelProto) -> None:
     convolution.attribute.extend([*kept, helper.make_attribute("auto_pad", "SAME_UPPER")])
 
 
-REFUSED: dict[str, Callable[[onnx.ModelProto], None]] = {
-    "groups": _groups,
-    "zero points of weights": _zero_points,
-    "signed inputs": _signed_inputs,
-    "a value that is an output, too": _seen,
-    "a bias in other units": _bias_of_other_units,
-    "pads by the input": _same_pads,
+def _unsigned_weights(model: onnx.ModelProto) -> None:
+    for place in (0, 2):
+        _with_initializer(model, _first_weight(model, place), lambda array: array.astype(np.uint8))
+
+
+REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {  # and what is said of it
+    "groups": (_groups, "its channels are in groups"),
+    "zero points of weights": (
+        _zero_points,
+        "its weight has zero points that are not 0, or other scales than one float32 or one a row",
+    ),
+    "unsigned weights": (_unsigned_weights, "its weight is not signed 8-bit integers"),
+    "signed inputs": (_signed_inputs, "its input has signed integers"),
+    "a value that is an output, too": (
+        _seen,
+        "its output does not become 8-bit integers, or is also an output of the model",
+    ),
+    "a bias in other units": (
+        _bias_of_other_units,
+        "its bias has other units than its sums, or it is larger than the kernels take",
+    ),
+    "pads by the input": (_same_pads, "its padding depends on the input"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_supported_stays_with_the_cpu_provider(name: str, tmp_path: Path) -> None:
     model = convolutions()
-    REFUSED[name](model)
+    change, reason = REFUSED[name]
+    change(model)
     feed = inputs(model)
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    assert explained(model, tmp_path / "layers.tsv", claim="all")[first.name] == ("left", reason)
     outputs, expected = run(model, feed), run(model, feed, claim=None)
     # rounding at the CPU provider's own layers may differ by where they run; a step of the output at most
     assert all(np.abs(a - b).max() <= SIGNED[0] * 1.01 for a, b in zip(outputs, expected, strict=True))

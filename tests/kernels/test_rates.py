@@ -9,7 +9,7 @@ import pytest
 from _sparse_models import Network
 from onnx import helper
 from sparse_kernels import library
-from sparse_sessions import inputs, package, session
+from sparse_sessions import explained, inputs, package, session
 
 
 @pytest.fixture
@@ -49,19 +49,6 @@ def convolutions() -> onnx.ModelProto:
     for node, name in zip((n for n in model.graph.node if n.op_type == "Conv"), ("sparse", "dense"), strict=True):
         node.name = name
     return model
-
-
-def explained(model: onnx.ModelProto, path: Path, **options: str) -> dict[str, tuple[str, str]]:
-    """What is said of each layer with these options."""
-    import onnxruntime
-
-    quiet = onnxruntime.SessionOptions()
-    quiet.log_severity_level = 4
-    quiet.add_provider_for_devices(package().register(), {"claim": "auto", "explain": str(path), **options})
-    loaded = onnxruntime.InferenceSession(model.SerializeToString(), quiet, enable_fallback=0)
-    assert package().NAME in loaded.get_providers()
-    lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
-    return {layer.partition("_token_")[0]: (what, rest) for what, layer, rest in lines}
 
 
 def test_it_is_said_what_is_taken_and_why_the_rest_is_not(tmp_path: Path) -> None:

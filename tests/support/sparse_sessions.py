@@ -54,6 +54,23 @@ def taken(model: onnx.ModelProto, feed: Arrays, folder: Path, claim: str = "all"
     return sorted(ran)
 
 
+def explained(model: onnx.ModelProto, path: Path, **options: str) -> dict[str, tuple[str, str]]:
+    """What the provider says of each layer with these options of it: taken or left, and by which node or why.
+
+    Args:
+        model: to load.
+        path: of the file that it writes.
+        options: of the provider.
+    """
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 4
+    quiet.add_provider_for_devices(package().register(), {"claim": "auto", "explain": str(path), **options})
+    loaded = onnxruntime.InferenceSession(model.SerializeToString(), quiet, enable_fallback=0)
+    assert package().NAME in loaded.get_providers()
+    lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    return {layer.partition("_token_")[0]: (what, rest) for what, layer, rest in lines}
+
+
 def inputs(model: onnx.ModelProto, seed: int = 0, **sizes: int) -> Arrays:
     """Random inputs of a float model; `sizes` are those of dimensions with a name."""
     rng = np.random.default_rng(seed)

@@ -39,7 +39,7 @@ unsigned long long saved_registers() {
 std::vector<Isa> vector_isas() {
   std::vector<Isa> isas;
   const Registers basic = cpuid(1, 0), extended = cpuid(7, 0), more = cpuid(7, 1);
-  if (!has(basic.c, {12, 27, 28}) || !has(extended.b, {5})) return isas;  // FMA, OSXSAVE, AVX; AVX2
+  if (!has(basic.c, {12, 27, 28}) || !has(extended.b, {5, 8})) return isas;  // FMA, OSXSAVE, AVX; AVX2, BMI2
   const unsigned long long saved = saved_registers();
   if ((saved & 0x6) != 0x6) return isas;
   const bool avx512 = (saved & 0xE6) == 0xE6 && has(extended.b, {16, 17, 30, 31});  // F, DQ, BW, VL

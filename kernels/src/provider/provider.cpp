@@ -255,6 +255,7 @@ using namespace netsurgeon::sparse;
 
 EXPORT OrtStatus* CreateEpFactories(const char*, const OrtApiBase* base, const OrtLogger*, OrtEpFactory** factories,
                                     size_t most, size_t* count) {
+  *count = 0;
   const OrtApi* api = base->GetApi(kApiVersion);
   if (!api) {
     const std::string message = std::string("netsurgeon-sparse needs ONNX Runtime 1.23 or later; this is ") +
@@ -264,7 +265,6 @@ EXPORT OrtStatus* CreateEpFactories(const char*, const OrtApiBase* base, const O
   }
   const Ort ort(api);
   return guarded(ort, [&] {
-    *count = 0;
     if (most < 1) throw std::runtime_error("netsurgeon-sparse: no place for its factory");
     chosen_isa();  // an instruction set that is not here is said at once
     auto factory = std::make_unique<Factory>(api);

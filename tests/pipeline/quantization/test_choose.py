@@ -225,18 +225,23 @@ class InPackage(StructureTimer):
         return timed(2.0 if self.is_sparse or " beside " in name else 0.5)
 
 
-@pytest.mark.parametrize(("options", "kept"), [({}, None), ({"sparsity": 0.2}, 0.8), ({"sparsity": 0.8}, 0.2)])
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [({}, None), ({"sparsity": 0.2}, 0.8), ({"sparsity": 0.8}, 0.2), ({"sparsity": 0.8, "pattern": "tile:16x16"}, 0.2)],
+)
 def test_sparse_kernels_count_by_the_share_of_weights_that_are_removed(
-    options: dict[str, float], kept: float | None
+    options: dict[str, Any], kept: float | None
 ) -> None:
     timer, model = InPackage(), conv_net()
-    asked = Options(quantize="int8", target="cpu-sparse", **options)  # type: ignore[arg-type]
+    asked = Options(quantize="int8", target="cpu-sparse", **options)
     choice = choose_for(model, asked, timer, RUNTIME, lambda *_: None, STATIC)
     if kept is None:
         assert timer.sparse_names == []
         assert set(choice.stay) == {"first", "second", "head"}
     else:
-        assert timer.sparse_names[-1].endswith(f" int8 k:64 at {kept}")
+        tiles = options.get("pattern", "k:64")
+        assert timer.sparse_names[-1].endswith(f" int8 {tiles} at {kept}")
+        assert all(f" int8 {tiles} at " in name for name in timer.sparse_names)
         assert choice.times["second"].kept == pytest.approx(kept)
         assert choice.stay == {}
 
@@ -250,3 +255,20 @@ def test_a_skeleton_keeps_a_share_of_the_weights_in_tiles() -> None:
     for name, weight in dense.items():
         size = weight.codes.size
         assert 0.2 * size < few[name].nonzero <= round(0.25 * size) < weight.nonzero
+
+
+def test_tiles_of_a_skeleton_are_those_of_the_pattern() -> None:
+    """Kernels whose windows have 16 columns take as many steps as the fullest of 16 rows has weights in each."""
+    model = conv_net()
+    placement = place(model.graph, find_layers(model.graph)[0], {})
+    steps = {}
+    for tiles in ("k:64", "tile:16x16"):
+        weight = find_integer_weights(skeleton(model, placement, 0.25, tiles).graph)["second"].codes
+        rows = np.moveaxis(weight, 1, -1).reshape(len(weight), -1) != 0
+        fullest = [
+            rows[top : top + 16, left : left + 16].sum(axis=1).max()
+            for top in range(0, rows.shape[0], 16)
+            for left in range(0, rows.shape[1], 16)
+        ]
+        steps[tiles] = sum(fullest)
+    assert steps["tile:16x16"] < steps["k:64"]

@@ -16,8 +16,8 @@ import netsurgeon
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.profiling.kernel_times import left_to_the_cpu
 from netsurgeon.pipeline.profiling.model_profile import profile
-from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, can_run, full_name, measure_rates
-from netsurgeon.pipeline.runtime.session import Runtime, onnxruntime
+from netsurgeon.pipeline.runtime.providers import SHORT_NAMES, full_name, measure_rates
+from netsurgeon.pipeline.runtime.session import Runtime, can_run, onnxruntime
 
 DIGITS = Path(__file__).parent.parent.parent.parent / "models" / "digits"
 MODEL = DIGITS / "digits.onnx"
@@ -77,12 +77,15 @@ def test_a_provider_of_a_package_says_why_it_cannot_run(monkeypatch: pytest.Monk
     assert not can_run("netsurgeon-sparse")
 
 
-def test_a_provider_of_a_package_can_run_once_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_of_a_package_can_run_once_it_is_registered_and_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     package: Any = types.ModuleType("netsurgeon_sparse")
     package.UnsupportedError = RuntimeError
     package.register, package.provider_options = (list), (lambda: {"claim": "auto"})
     monkeypatch.setitem(sys.modules, "netsurgeon_sparse", package)
-    assert can_run("netsurgeon-sparse")
+    for listed in (True, False):  # ONNX Runtime 1.23 and 1.24 register it, and give it to no list of providers
+        names = ["CPUExecutionProvider", *(["NetsurgeonSparse"] if listed else [])]
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda names=names: names)
+        assert can_run("netsurgeon-sparse") == listed
     monkeypatch.setitem(sys.modules, "netsurgeon_sparse", None)
     assert not can_run("netsurgeon-sparse")
     assert not can_run("cuda")
