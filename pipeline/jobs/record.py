@@ -35,13 +35,13 @@ class JobFolder:
         self._record = path / RECORD
 
     def take(self) -> None:
-        """Make the folder.
+        """Make the folder; without a record, which is written before all else, nothing in it is a job's.
 
         Raises:
             InputError: something else lies in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK}
+        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK} if self._record.exists() else set()
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in own and entry.name[0] != ".")
         if foreign:
             raise InputError(f"the folder {self.path} holds something else ({foreign[0]}): give another --out")
