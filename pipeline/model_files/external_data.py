@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import onnx
@@ -46,6 +47,8 @@ def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
 def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """Files of external data, sorted; every one must lie inside the model's folder and be long enough.
 
+    The folder is that of the file which the path leads to; a file may also be found by a link beside the path.
+
     Raises:
         InputError: one does not.
     """
@@ -73,12 +76,23 @@ def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     return sorted(files)
 
 
+def name_real_files(proto: onnx.ModelProto, path: Path) -> None:
+    """Let external tensors name their files as they are called in the folder that the path leads to, in place.
+
+    Raises:
+        InputError: a file does not lie there.
+    """
+    folder = path.resolve().parent
+    for tensor in tensors_of(proto):
+        for entry in tensor.external_data:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL and entry.key == "location":
+                entry.value = str(_file_of(tensor, entry.value, folder, path).relative_to(folder))
+
+
 def _file_of(tensor: onnx.TensorProto, location: str, folder: Path, path: Path) -> Path:
     """The file a tensor names, which lies in the model's folder."""
     try:
-        file = (folder / location.replace("\0", "")).resolve(strict=True)
-    except FileNotFoundError:
-        file = (folder / location.replace("\0", "")).resolve()
+        file = _resolved(location.replace("\0", ""), folder, path)
     except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
         raise InputError(
             f"tensor {tensor.name!r} has its data at {location[:100]!r}, which leads nowhere "
@@ -93,6 +107,14 @@ def _file_of(tensor: onnx.TensorProto, location: str, folder: Path, path: Path) 
             f"tensor {tensor.name!r} has its data in {location!r}, which is missing beside {path}: put it there"
         )
     return file
+
+
+def _resolved(location: str, folder: Path, path: Path) -> Path:
+    """Where a file lies that is in the model's folder, or linked to beside the model, as caches of downloads do."""
+    for place in (folder, path.parent):
+        with contextlib.suppress(FileNotFoundError):
+            return (place / location).resolve(strict=True)
+    return (folder / location).resolve()
 
 
 def _count(text: str, tensor: onnx.TensorProto) -> int:

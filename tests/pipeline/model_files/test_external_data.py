@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.model_files.paths import model_files
 from netsurgeon.pipeline.model_files.save import save_model
 
 
@@ -54,6 +55,33 @@ def test_external_data_beside_the_model_a_link_leads_to(tmp_path: Path) -> None:
     path = external(tmp_path / "real")
     (tmp_path / "link.onnx").symlink_to(path)
     assert_runs(open_model(tmp_path / "link.onnx", RUNTIME).model)
+
+
+def cached(folder: Path) -> Path:
+    """Model and data as links into one folder under other names, as the cache of huggingface_hub has them."""
+    blobs, snapshot = folder / "blobs", folder / "snapshots" / "1" / "onnx"
+    external(blobs)
+    (blobs / "model.onnx").rename(blobs / "a")
+    (blobs / "weights.bin").rename(blobs / "b")
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.onnx").symlink_to("../../../blobs/a")
+    (snapshot / "weights.bin").symlink_to("../../../blobs/b")
+    return snapshot / "model.onnx"
+
+
+def test_model_and_data_may_be_links_into_one_folder(tmp_path: Path) -> None:
+    opened = open_model(cached(tmp_path), RUNTIME)
+    assert opened.bytes == (tmp_path / "blobs" / "a").stat().st_size + 8 * 4 * 4
+    assert_runs(opened.model)
+    assert list(model_files(cached(tmp_path / "other")))[1:] == [tmp_path / "other" / "blobs" / "b"]
+
+
+def cached_outside(folder: Path) -> Path:
+    (folder / "secret.bin").write_bytes(bytes(128))
+    path = cached(folder)
+    path.with_name("weights.bin").unlink()
+    path.with_name("weights.bin").symlink_to(folder / "secret.bin")
+    return path
 
 
 def test_a_length_may_be_left_out(tmp_path: Path) -> None:
@@ -167,6 +195,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "absolute": (absolute, "outside the model's folder"),
     "behind a link": (linked, r"at 'link\.bin', outside the model's folder"),
     "in a linked folder": (linked_folder, "outside the model's folder"),
+    "behind a link beside a link": (cached_outside, r"at 'weights\.bin', outside the model's folder"),
     "in a body": (hidden_in("body"), "tensor 'secret' .*outside the model's folder"),
     "in a function": (hidden_in("function"), "tensor 'secret' .*outside the model's folder"),
     "too short": (short, "holds 100 bytes, tensor 'w' needs 128"),
