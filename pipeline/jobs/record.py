@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,10 +104,12 @@ def identity_of(model: Path, sources: Mapping[str, Any], options: Options) -> di
     read = {**sources, "metric": options.metric, "classes": options.classes, "timings": options.timings}
     functions = {name: entry for name, entry in read.items() if _is_function(entry)}
     others = [entry for name, entry in read.items() if name not in functions]
+    files = files_behind((*others, *options.custom_ops), [model])
+    listed = "".join(f"{file} {file_digest(file)}\n" for file in files)
     identity = {
         "options": options.described() | {"round_to": options.multiple},  # which the processor decides by default
         "sources": {name: str(source) for name, source in sources.items()},
-        "files": [(str(file), file_digest(file)) for file in files_behind((*others, *options.custom_ops), [model])],
+        "files": hashlib.sha256(os.fsencode(listed)).hexdigest(),  # not listed: there may be a hundred thousand
         "functions": {name: source_digest(function) for name, function in functions.items()},
         "versions": versions(),
     }
