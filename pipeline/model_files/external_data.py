@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.limits import bytes_needed, tensors_of
@@ -17,31 +20,44 @@ MOST_DIGITS = 19
 
 
 def map_external_data(model: ir.Model, folder: Path | None = None) -> ir.Model:
-    """Map external data into memory: nothing that is run or saved later depends on where it was.
+    """Map external data into memory, each file once: nothing that is run or saved later depends on where it was.
 
     Raises:
         InputError: a file cannot be read, or holds less than a tensor needs.
     """
+    files = dict[str, NDArray[np.uint8]]()
     for graph in (*model.graphs(), *(f.graph for f in model.functions.values())):
         if folder is not None:
             ir.external_data.set_base_dir(graph, folder)
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = _mapped(value.const_value)
+                value.const_value = _mapped(value.const_value, files)
         for node in graph:
             for name, attribute in list(node.attributes.items()):
                 if isinstance(attribute.value, ir.ExternalTensor):
-                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value))
+                    node.attributes[name] = ir.AttrTensor(name, _mapped(attribute.value, files))
     return model
 
 
-def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+def _mapped(tensor: ir.ExternalTensor, files: dict[str, NDArray[np.uint8]]) -> ir.TensorProtocol:
     try:
-        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+        values = tensor.numpy() if tensor.dtype.bitwidth < 8 or not tensor.size else _view(tensor, files)
+        return ir.Tensor(values, dtype=tensor.dtype, name=tensor.name)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"tensor {tensor.name!r} cannot be read from {tensor.location!r}: {first_line(error)}"
         ) from error
+
+
+def _view(tensor: ir.ExternalTensor, files: dict[str, NDArray[np.uint8]]) -> NDArray[Any]:
+    """A tensor's part of a file; a mapping for each tensor would hold a file descriptor for each."""
+    if tensor.base_dir and not Path(tensor.path).resolve().is_relative_to(Path(tensor.base_dir).resolve()):
+        raise ValueError("it lies outside the model's folder")
+    if tensor.path not in files:
+        files[tensor.path] = np.asarray(np.memmap(tensor.path, np.uint8, "r"))
+    start = tensor.offset or 0
+    data = files[tensor.path][start : start + tensor.nbytes]
+    return data.view(np.dtype(tensor.dtype.numpy()).newbyteorder("<")).reshape(tensor.shape.numpy())
 
 
 def external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Weights beside the model: found from anywhere, mapped into memory, and refused outside the model's folder."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,33 @@ def cached_outside(folder: Path) -> Path:
     return path
 
 
+def test_data_with_a_second_hard_link(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    os.link(tmp_path / "weights.bin", tmp_path / "copy.bin")
+    assert_runs(open_model(path, RUNTIME).model)
+
+
+def test_a_file_of_many_tensors_holds_few_file_descriptors(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    for at in range(100):
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(model.graph.initializer[0])
+        tensor.name = f"w{at}"
+    path.write_bytes(model.SerializeToString())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    opened = open_model(path, RUNTIME)
+    assert len(opened.given.graph.initializers) == 102
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+
+
+def test_a_model_in_memory_reads_nothing_outside_its_folder(tmp_path: Path) -> None:
+    for make in (outside, linked):
+        with pytest.raises(InputError, match=r"cannot be read .*outside the model's folder") as error:
+            open_model(ir.load(make(tmp_path / make.__name__)), RUNTIME)
+        assert_a_sentence(error)
+
+
 def test_a_length_may_be_left_out(tmp_path: Path) -> None:
     path = external(tmp_path)
     model = onnx.load(path, load_external_data=False)
@@ -110,6 +138,7 @@ def test_a_proto_with_external_data_is_read_from_the_working_folder(
 
 
 def outside(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "secret.bin").write_bytes(bytes(128))
     return external(folder / "in", location="../secret.bin")
 
@@ -120,6 +149,7 @@ def absolute(folder: Path) -> Path:
 
 
 def linked(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "secret.bin").write_bytes(bytes(128))
     path = external(folder / "in", location="link.bin")
     (folder / "in" / "link.bin").symlink_to(folder / "secret.bin")
