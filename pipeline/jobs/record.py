@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -56,6 +57,9 @@ class JobFolder:
 
     def clear(self, identity: Mapping[str, Any]) -> None:
         """Remove what another job has left under this name; what this one has begun stays, to go on from."""
+        of_killed_deliveries = f".{glob.escape(self.model.name[:40])}-????????"
+        for unfinished in self.path.glob(of_killed_deliveries):
+            shutil.rmtree(unfinished, ignore_errors=True)
         if self._read().get("job") == identity:
             return
         for file in (self.model, self.model.with_name(f"{self.model.name}.data"), self.report):

@@ -115,6 +115,18 @@ def test_what_an_interrupted_end_has_left_is_removed(tmp_path: Path, calls: list
     assert len(calls) == 1
 
 
+def test_what_a_killed_delivery_has_left_is_removed(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    assert run_job(job(tmp_path)).status == "done"
+    unfinished, other = tmp_path / "small" / ".small.onnx-a1b2c3d4", tmp_path / "small" / ".small.onnx"
+    for folder in (unfinished, other):
+        folder.mkdir()
+        (folder / "small.onnx").write_bytes(b"half a model")
+    assert run_job(job(tmp_path, sparsity=0.6)).status == "done"
+    assert not unfinished.exists()
+    assert other.exists()
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("name", ["small.onnx", "report.json"])
 def test_what_a_job_reads_is_never_removed_from_its_folder(
     name: str, tmp_path: Path, calls: list[dict[str, Any]]
