@@ -69,6 +69,18 @@ def test_pictures_and_tables_of_an_iterator_count_as_what_they_hold(monkeypatch:
         assert len(list(Replayed(iter([(1, 0)]), "the data"))) == 1
 
 
+def test_a_loader_with_a_limit_is_read_once_more_and_kept() -> None:
+    limited, whole = Batches(), Batches()
+    kept = [
+        open_samples(Dataset(limited, by_name), TWO, limit=2),
+        open_samples(Dataset(whole, by_name), TWO).kept(),
+    ]
+    readings = limited.readings, whole.readings
+    for samples in kept * 3:
+        list(samples.batches())
+    assert (limited.readings, whole.readings) == readings
+
+
 def test_what_is_random_is_told_and_how_to_keep_one_reading() -> None:
     samples = open_samples(Dataset(Batches(noise=1.0), by_name), TWO)
     with pytest.raises(InputError, match=r"other values than before: .*augmentation, or give a list of it"):
