@@ -40,11 +40,20 @@ def replace_atomically(goal: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    folder = os.open(goal.parent, os.O_RDONLY)
+    sync(goal.parent)
+
+
+def sync(path: Path) -> None:
+    """Let a file's content, or the names in a folder, outlive a power cut.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name, too, outlives a power cut
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def refuse_irregular(goal: Path) -> None:

@@ -215,7 +215,8 @@ def _write_page(jobs: Sequence[Job], ended: Sequence[JobResult], out: Path) -> P
         except InputError as error:  # changed by somebody since
             missing[job.name] = str(error)
     if not runs:
-        (out / PAGE).unlink(missing_ok=True)  # of an earlier command
+        if (out / SUMMARY).exists():  # the page is one of an earlier command, too
+            (out / PAGE).unlink(missing_ok=True)
         return None
     write_text(render_runs(runs, missing), out / PAGE)
     return out / PAGE

@@ -237,13 +237,14 @@ class Samples:
         return self if count >= self.count else self.take(self._draw(count, rng))
 
     def limited(self, count: int, seed: int) -> "Samples":
-        """A random subset of at most `count` samples, in memory where each reading would unpack the whole source."""
+        """A random subset of at most `count` samples, in memory where each reading would begin at the start."""
         drawn = self.subset(count, np.random.default_rng(seed))
-        return drawn._kept() if drawn._opened.is_packed else drawn
+        return drawn._kept() if drawn._opened.is_packed or drawn._opened.is_sequential else drawn
 
     def kept(self, ticks: Ticks = no_ticks) -> "Samples":
-        """The same samples, in memory where each reading would unpack the whole source or decode pictures anew."""
-        return self._kept(ticks) if self._opened.is_packed or self._opened.is_decoded else self
+        """The same samples, in memory where each reading would begin at the source's start or decode pictures anew."""
+        opened = self._opened
+        return self._kept(ticks) if opened.is_packed or opened.is_decoded or opened.is_sequential else self
 
     def _kept(self, ticks: Ticks = no_ticks) -> "Samples":
         """The same samples in memory, and in the order that this allows, if they are not too large for it."""

@@ -14,6 +14,7 @@ from netsurgeon.pipeline.compress import compress
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, NetsurgeonError, in_words
 from netsurgeon.pipeline.execution import wait_until_free
 from netsurgeon.pipeline.jobs.record import JobFolder, identity_of
+from netsurgeon.pipeline.model_files import check_outputs
 from netsurgeon.pipeline.options import Options
 
 PATIENCE = 60.0
@@ -98,7 +99,8 @@ def _run(job: Job) -> bool:
     """Compress, unless the same job's result is there already; whether it was not.
 
     Raises:
-        NetsurgeonError: as `compress`; or the folder of results is not to be seen from here, or stays in use.
+        NetsurgeonError: as `compress`; or the folder of results is not to be seen from here, holds what is not of jobs,
+            or stays in use.
     """
     if not job.out.is_dir():
         raise InputError(
@@ -107,8 +109,10 @@ def _run(job: Job) -> bool:
         )
     arguments = dict(job.arguments)
     model, data, test = arguments.pop("model"), arguments.pop("data"), arguments.pop("test", None)
-    identity = identity_of(Path(model), {"data": data, "test": test}, Options(**arguments))
-    folder = job.folder
+    options, folder = Options(**arguments), job.folder
+    identity = identity_of(Path(model), {"data": data, "test": test}, options)
+    read = (data, test, options.metric, options.classes, options.timings, *options.custom_ops)
+    check_outputs((folder.model, folder.report), *read, models=[model])  # before what another job has left is removed
     folder.take()
     work = Path(arguments.pop("work", None) or folder.work)
     wait_until_free(work, PATIENCE)

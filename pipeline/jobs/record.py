@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,13 +38,13 @@ class JobFolder:
         self._record = path / RECORD
 
     def take(self) -> None:
-        """Make the folder.
+        """Make the folder; without a record, which is written before all else, nothing in it is a job's.
 
         Raises:
             InputError: something else lies in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK}
+        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK} if self._record.exists() else set()
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in own and entry.name[0] != ".")
         if foreign:
             raise InputError(f"the folder {self.path} holds something else ({foreign[0]}): give another --out")
@@ -54,6 +57,9 @@ class JobFolder:
 
     def clear(self, identity: Mapping[str, Any]) -> None:
         """Remove what another job has left under this name; what this one has begun stays, to go on from."""
+        of_killed_deliveries = f".{glob.escape(self.model.name[:40])}-????????"
+        for unfinished in self.path.glob(of_killed_deliveries):
+            shutil.rmtree(unfinished, ignore_errors=True)
         if self._read().get("job") == identity:
             return
         for file in (self.model, self.model.with_name(f"{self.model.name}.data"), self.report):
@@ -102,10 +108,12 @@ def identity_of(model: Path, sources: Mapping[str, Any], options: Options) -> di
     read = {**sources, "metric": options.metric, "classes": options.classes, "timings": options.timings}
     functions = {name: entry for name, entry in read.items() if _is_function(entry)}
     others = [entry for name, entry in read.items() if name not in functions]
+    files = files_behind((*others, *options.custom_ops), [model])
+    listed = "".join(f"{file} {file_digest(file)}\n" for file in files)
     identity = {
         "options": options.described() | {"round_to": options.multiple},  # which the processor decides by default
         "sources": {name: str(source) for name, source in sources.items()},
-        "files": [(str(file), file_digest(file)) for file in files_behind((*others, *options.custom_ops), [model])],
+        "files": hashlib.sha256(os.fsencode(listed)).hexdigest(),  # not listed: there may be a hundred thousand
         "functions": {name: source_digest(function) for name, function in functions.items()},
         "versions": versions(),
     }

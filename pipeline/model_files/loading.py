@@ -20,7 +20,7 @@ from netsurgeon.passes.rewriting import NameNodes, normal_form
 from netsurgeon.pipeline.data import InputSpec, check_path
 from netsurgeon.pipeline.errors import CheckFailedError, InputError, RunError
 from netsurgeon.pipeline.messages import Message, cause_of
-from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data
+from netsurgeon.pipeline.model_files.external_data import external_files, map_external_data, name_real_files
 from netsurgeon.pipeline.model_files.integer_weights import IntegerWeights, find_integers, weights_to_floats
 from netsurgeon.pipeline.model_files.limits import check_values, checked
 from netsurgeon.pipeline.model_files.map_types import remember_maps, without_maps
@@ -299,6 +299,7 @@ def _read(model: ModelLike) -> tuple[ir.Model, Path | None, int, list[Message]]:
         raise InputError(by_name(path) or empty)
     with _names_as_utf8(str(path)):
         size = sum(file.stat().st_size for file in (path, *external_files(proto, path)))
+        name_real_files(proto, path)
     loaded, notes = _deserialize(proto, str(path), path.resolve().parent)
     return map_external_data(loaded, path.resolve().parent), path, size, notes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically
+from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically, sync
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.map_types import has_maps, put_maps_back
 from netsurgeon.pipeline.runtime import write_model
@@ -43,9 +42,13 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
             if check is not None:
                 check(folder / output.name)
             for file in files:
-                _sync(file)
+                sync(file)
                 refuse_irregular(goal / file.name)
+            if len(files) > 1:  # rather no model for a moment than the old one beside new weights
+                (goal / output.name).unlink(missing_ok=True)
+            for file in files:
                 file.replace(goal / file.name)
+            sync(goal)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     return size
@@ -95,8 +98,3 @@ def write_text(text: str, output: Path) -> None:
 def text_bytes(text: str) -> bytes:
     """UTF-8; what cannot be written so is escaped, in the way that JSON reads back as it was."""
     return text.encode("utf-8", "backslashreplace")
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -152,7 +152,9 @@ def test_a_verdict_is_not_asked_for_twice(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "run_job", run_job)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "index.html").write_text("of an earlier command")
+    (tmp_path / "out" / "index.html").write_text("of a command, or of somebody else")
+    compress_many({"one": SOURCES}, tmp_path / "out")
+    assert (tmp_path / "out" / "index.html").exists(), "nothing tells that the page is of an earlier command"
     result = compress_many({"one": SOURCES, "two": SOURCES}, tmp_path / "out", retries=5)
     assert [job.attempts for job in result.jobs] == [1, 1]
     assert result.page is None

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
+import numpy as np
+
 from netsurgeon.pipeline.data.limits import MOST_BYTES, MOST_FEEDS, in_words
 from netsurgeon.pipeline.errors import InputError
 
@@ -104,9 +106,14 @@ class Replayed:
 
 
 def _held_bytes(item: Any) -> int:
-    """Bytes of the arrays in a mapping, a pair or a list."""
+    """Bytes of the arrays, tables and pictures in a mapping, a pair or a list."""
     if isinstance(item, Mapping):
         return sum(map(_held_bytes, item.values()))
     if isinstance(item, list | tuple):
         return sum(map(_held_bytes, item))
+    pictures = sys.modules.get("PIL.Image")
+    if pictures is not None and isinstance(item, pictures.Image):  # decoded, as it is kept
+        return int(item.width * item.height * (1 if item.mode in ("1", "L", "P") else 4))
+    if hasattr(item, "memory_usage"):  # a table of pandas
+        return int(np.sum(item.memory_usage(deep=True)))
     return int(getattr(item, "nbytes", 0))

@@ -1,5 +1,6 @@
 """A job ends in a folder with its result, or in one sentence."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,10 @@ def test_options_are_checked_before_anything_is_read(tmp_path: Path, calls: list
 def test_a_job_waits_for_one_that_is_still_at_work(
     tmp_path: Path, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RunFolder(tmp_path / "small" / "work", {}):
+    folder = job(tmp_path).folder
+    folder.take()
+    folder.clear({})
+    with RunFolder(folder.work, {}):
         monkeypatch.setattr("netsurgeon.pipeline.jobs.job.PATIENCE", 0.01)
         assert "is in use by another run" in run_job(job(tmp_path)).why
     assert calls == []
@@ -108,4 +112,36 @@ def test_what_an_interrupted_end_has_left_is_removed(tmp_path: Path, calls: list
     (tmp_path / "small" / "work").mkdir()
     assert run_job(job(tmp_path)).status == "kept"
     assert not (tmp_path / "small" / "work").exists()
+    assert len(calls) == 1
+
+
+def test_what_a_killed_delivery_has_left_is_removed(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
+    assert run_job(job(tmp_path)).status == "done"
+    unfinished, other = tmp_path / "small" / ".small.onnx-a1b2c3d4", tmp_path / "small" / ".small.onnx"
+    for folder in (unfinished, other):
+        folder.mkdir()
+        (folder / "small.onnx").write_bytes(b"half a model")
+    assert run_job(job(tmp_path, sparsity=0.6)).status == "done"
+    assert not unfinished.exists()
+    assert other.exists()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["small.onnx", "report.json"])
+def test_what_a_job_reads_is_never_removed_from_its_folder(
+    name: str, tmp_path: Path, calls: list[dict[str, Any]]
+) -> None:
+    """Neither from a folder of somebody else, nor from that of an earlier job."""
+    own = tmp_path / "small" / name
+    own.parent.mkdir()
+    shutil.copy(DIGITS / "digits.onnx", own)
+    model = own.read_bytes()
+    assert "is an input" in run_job(job(tmp_path, model=own)).why
+    assert "holds something else" in run_job(job(tmp_path)).why
+    assert own.read_bytes() == model
+    own.unlink()
+    assert run_job(job(tmp_path)).status == "done"
+    shutil.copy(DIGITS / "digits.onnx", own)
+    assert "is an input" in run_job(job(tmp_path, model=own, sparsity=0.6)).why
+    assert own.read_bytes() == model
     assert len(calls) == 1

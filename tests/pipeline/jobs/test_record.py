@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from netsurgeon.pipeline.data import limits
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.jobs.record import JobFolder, identity_of
 from netsurgeon.pipeline.options import Options, options
@@ -95,6 +96,21 @@ def test_a_job_on_a_processor_that_takes_other_numbers_of_channels_is_another(
     monkeypatch.setattr(options, "channel_block", lambda _: 4)
     assert identity(None) != by_default
     assert identity(8) == by_choice
+
+
+def test_a_job_with_many_files_goes_on(folder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record stays short enough to be read."""
+    monkeypatch.setattr(limits, "MOST_TEXT_BYTES", 4000)
+    (tmp_path / "data").mkdir()
+    for at in range(100):
+        (tmp_path / "data" / f"picture {at:03}.png").touch()
+    identity = identity_of(tmp_path / "model.onnx", {"data": tmp_path / "data"}, Options(sparsity=0.5))
+    folder.clear(identity)
+    folder.work.mkdir()
+    folder.clear(identity)
+    assert folder.work.exists()
+    (tmp_path / "data" / "picture 007.png").write_bytes(b"another")
+    assert identity_of(tmp_path / "model.onnx", {"data": tmp_path / "data"}, Options(sparsity=0.5)) != identity
 
 
 def test_two_functions_of_one_name_are_two_jobs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Weights beside the model: found from anywhere, mapped into memory, and refused outside the model's folder."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.loading import open_model
+from netsurgeon.pipeline.model_files.paths import model_files
 from netsurgeon.pipeline.model_files.save import save_model
 
 
@@ -56,6 +58,60 @@ def test_external_data_beside_the_model_a_link_leads_to(tmp_path: Path) -> None:
     assert_runs(open_model(tmp_path / "link.onnx", RUNTIME).model)
 
 
+def cached(folder: Path) -> Path:
+    """Model and data as links into one folder under other names, as the cache of huggingface_hub has them."""
+    blobs, snapshot = folder / "blobs", folder / "snapshots" / "1" / "onnx"
+    external(blobs)
+    (blobs / "model.onnx").rename(blobs / "a")
+    (blobs / "weights.bin").rename(blobs / "b")
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.onnx").symlink_to("../../../blobs/a")
+    (snapshot / "weights.bin").symlink_to("../../../blobs/b")
+    return snapshot / "model.onnx"
+
+
+def test_model_and_data_may_be_links_into_one_folder(tmp_path: Path) -> None:
+    opened = open_model(cached(tmp_path), RUNTIME)
+    assert opened.bytes == (tmp_path / "blobs" / "a").stat().st_size + 8 * 4 * 4
+    assert_runs(opened.model)
+    assert list(model_files(cached(tmp_path / "other")))[1:] == [tmp_path / "other" / "blobs" / "b"]
+
+
+def cached_outside(folder: Path) -> Path:
+    (folder / "secret.bin").write_bytes(bytes(128))
+    path = cached(folder)
+    path.with_name("weights.bin").unlink()
+    path.with_name("weights.bin").symlink_to(folder / "secret.bin")
+    return path
+
+
+def test_data_with_a_second_hard_link(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    os.link(tmp_path / "weights.bin", tmp_path / "copy.bin")
+    assert_runs(open_model(path, RUNTIME).model)
+
+
+def test_a_file_of_many_tensors_holds_few_file_descriptors(tmp_path: Path) -> None:
+    path = external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    for at in range(100):
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(model.graph.initializer[0])
+        tensor.name = f"w{at}"
+    path.write_bytes(model.SerializeToString())
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    opened = open_model(path, RUNTIME)
+    assert len(opened.given.graph.initializers) == 102
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+
+
+def test_a_model_in_memory_reads_nothing_outside_its_folder(tmp_path: Path) -> None:
+    for make in (outside, linked):
+        with pytest.raises(InputError, match=r"cannot be read .*outside the model's folder") as error:
+            open_model(ir.load(make(tmp_path / make.__name__)), RUNTIME)
+        assert_a_sentence(error)
+
+
 def test_a_length_may_be_left_out(tmp_path: Path) -> None:
     path = external(tmp_path)
     model = onnx.load(path, load_external_data=False)
@@ -82,6 +138,7 @@ def test_a_proto_with_external_data_is_read_from_the_working_folder(
 
 
 def outside(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "secret.bin").write_bytes(bytes(128))
     return external(folder / "in", location="../secret.bin")
 
@@ -92,6 +149,7 @@ def absolute(folder: Path) -> Path:
 
 
 def linked(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "secret.bin").write_bytes(bytes(128))
     path = external(folder / "in", location="link.bin")
     (folder / "in" / "link.bin").symlink_to(folder / "secret.bin")
@@ -167,6 +225,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "absolute": (absolute, "outside the model's folder"),
     "behind a link": (linked, r"at 'link\.bin', outside the model's folder"),
     "in a linked folder": (linked_folder, "outside the model's folder"),
+    "behind a link beside a link": (cached_outside, r"at 'weights\.bin', outside the model's folder"),
     "in a body": (hidden_in("body"), "tensor 'secret' .*outside the model's folder"),
     "in a function": (hidden_in("function"), "tensor 'secret' .*outside the model's folder"),
     "too short": (short, "holds 100 bytes, tensor 'w' needs 128"),

@@ -143,6 +143,26 @@ def test_a_failure_at_any_step_leaves_nothing_behind(
     assert names(tmp_path) == []
 
 
+def test_old_nodes_never_stand_beside_new_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_models, "IN_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(large_models, "EXTERNAL_BYTES", 1)
+    output, replace, done = tmp_path / "out.onnx", Path.replace, list[Path]()
+    save_model(model_in_memory(), output)
+    assert names(tmp_path) == ["out.onnx", "out.onnx.data"]
+
+    def fail_second(file: Path, goal: Path) -> Path:
+        done.append(goal)
+        if len(done) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(file, goal)
+
+    monkeypatch.setattr(Path, "replace", fail_second)
+    with pytest.raises(InputError, match="cannot be written"):
+        save_model(model_in_memory(), output)
+    assert [goal.name for goal in done] == ["out.onnx.data", "out.onnx"]
+    assert names(tmp_path) == ["out.onnx.data"]
+
+
 def test_until_it_is_whole_the_file_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "out.onnx"
     output.write_bytes(b"the old model")

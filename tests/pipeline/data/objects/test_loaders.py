@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sample_sources import TWO, X, rows, sizes, stacked
 
+from netsurgeon.pipeline.data.objects import loaders
 from netsurgeon.pipeline.data.objects.loaders import Dataset, Replayed, is_indexed, is_sized, rereadable
 from netsurgeon.pipeline.data.opening import open_samples
 from netsurgeon.pipeline.errors import InputError
@@ -57,6 +58,27 @@ def test_a_loader_that_can_be_read_again_is_not_kept() -> None:
     list(samples.batches())
     list(samples.batches())
     assert batches.readings == 3
+
+
+def test_pictures_and_tables_of_an_iterator_count_as_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "MOST_BYTES", 10_000)
+    image, pandas = pytest.importorskip("PIL.Image"), pytest.importorskip("pandas")
+    for item in (image.new("RGB", (64, 64)), pandas.DataFrame({"x": np.zeros(2000)})):
+        with pytest.raises(InputError, match="the most that is kept of an iterator"):
+            list(Replayed(iter([(item, 0)]), "the data"))
+        assert len(list(Replayed(iter([(1, 0)]), "the data"))) == 1
+
+
+def test_a_loader_with_a_limit_is_read_once_more_and_kept() -> None:
+    limited, whole = Batches(), Batches()
+    kept = [
+        open_samples(Dataset(limited, by_name), TWO, limit=2),
+        open_samples(Dataset(whole, by_name), TWO).kept(),
+    ]
+    readings = limited.readings, whole.readings
+    for samples in kept * 3:
+        list(samples.batches())
+    assert (limited.readings, whole.readings) == readings
 
 
 def test_what_is_random_is_told_and_how_to_keep_one_reading() -> None:
