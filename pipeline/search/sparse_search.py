@@ -36,7 +36,8 @@ def search_on_sparse_kernels(
     """
     if not evaluator.integers.zeros_save:
         return _declined("no layer of this model runs faster on them")
-    name = f"{structure_name(evaluator.context.dense)} int8 k:64"
+    tiles = evaluator.context.options.pattern or "k:64"
+    name = f"{structure_name(evaluator.context.dense)} int8 {tiles}"
     clock = evaluator.context.clock.against(dense.stand_in())
     ticks = functools.partial(evaluator.context.progress, "timing sparse kernels")
     most = clock.time(f"{name} at {FEW_KEPT} beside int8", lambda: evaluator.stand_in(FEW_KEPT), ticks)
