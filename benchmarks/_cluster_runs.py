@@ -59,6 +59,8 @@ def compress(task: Task) -> Facts:
     small, report = Path(task["folder"]) / "small.onnx", Path(task["folder"]) / "report.json"
     inputs = _pictures(task) if task["model"] == "resnet50" else _inputs(task)
     options = {"threads": 1, **inputs, **task["options"], "cluster": task["cluster"]}
+    if "timings" in options:
+        options["timings"] = Path(options["timings"])
     limits = contextlib.nullcontext() if not task.get("confined") else _confined()
     with limits, _Killer(task.get("kills", 0), task.get("within", 0.0)) as killer:
         started, before = time.perf_counter(), _processor()
