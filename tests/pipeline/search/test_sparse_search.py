@@ -133,7 +133,7 @@ class Searched:
         clock: Any = SimpleNamespace(time=self.time)
         clock.against = lambda _: clock
         context = SimpleNamespace(dense=ir.load(DENSE), clock=clock, progress=lambda *_: None, points=points)
-        context.options = SimpleNamespace(is_hasty=self.is_hasty)
+        context.options = SimpleNamespace(is_hasty=self.is_hasty, pattern=None)
         evaluator: Any = SimpleNamespace(context=context, points=points, form="int8", stand_in=lambda *_: None)
         evaluator.integers, evaluator.can_try_units = SimpleNamespace(zeros_save=self.zeros_save), True
         return sparse_search.search_on_sparse_kernels(evaluator, evaluator, Goals(max_drop=0.01), repairs=False)
