@@ -40,11 +40,11 @@ def replace_atomically(goal: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync(goal.parent)
+    sync_names(goal.parent)
 
 
 def sync(path: Path) -> None:
-    """Let a file's content, or the names in a folder, outlive a power cut.
+    """Let a file's content outlive a power cut.
 
     Raises:
         OSError: the disk does not take it.
@@ -54,6 +54,19 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_names(folder: Path) -> None:
+    """Let the names in a folder outlive a power cut, where it can be opened and its file system knows how.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def refuse_irregular(goal: Path) -> None:

@@ -101,9 +101,12 @@ class Calibration:
         if mask is None:
             return self
         names = [value.name or "" for value in model.graph.inputs]
-        lengths = {name: mask.axes[name].length for name in names if name in mask.axes}
+        known = {name: mask.axes[name].length for name in names if name in mask.axes}
+        lengths = {name: (axis,) for name, axis in known.items() if axis > 0}
+        if not lengths:  # nothing tells which entries count
+            return self
         observation = observe(model, self.samples.few(2, np.random.default_rng(0)), self.runtime)
-        axes = position_axes(model.graph, observation, {name: (axis,) for name, axis in lengths.items() if axis > 0})
+        axes = position_axes(model.graph, observation, lengths)
         samples = self.samples.counting(dataclasses.replace(mask, axes={**axes, **mask.axes}))
         return dataclasses.replace(self, samples=samples)
 

@@ -140,7 +140,7 @@ class RepairIntegers(RepairStep):
         integers = context.integers
         if came_with_integers or integers is None or not find_integer_weights(model.graph):
             return None
-        # channels have another order there than in front of it where shuffles of them went
+        # rounding may have put channels in another order (DissolveShuffles), so zeros are compared with what it took
         repaired, before = self.repair(model, context, floats=integers.floats)
         result = self.result(repaired, before, context)
         if not result.has_changed:

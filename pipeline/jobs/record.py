@@ -44,7 +44,7 @@ class JobFolder:
             InputError: something else lies in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK} if self._record.exists() else set()
+        own = {self.model.name, f"{self.model.name}.data", REPORT, RECORD, WORK} if "job" in self._read() else set()
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in own and entry.name[0] != ".")
         if foreign:
             raise InputError(f"the folder {self.path} holds something else ({foreign[0]}): give another --out")

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically, sync
+from netsurgeon.pipeline.atomic_write import refuse_irregular, replace_atomically, sync, sync_names
 from netsurgeon.pipeline.errors import InputError
 from netsurgeon.pipeline.model_files.map_types import has_maps, put_maps_back
 from netsurgeon.pipeline.runtime import write_model
@@ -27,7 +27,8 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
         Bytes on disk.
 
     Raises:
-        InputError: it cannot be written (disk full, no permission); nothing is left behind.
+        InputError: it cannot be written (disk full, no permission). What was there stays, but for a model of two files
+            whose second one the folder does not take: then neither is there.
     """
     goal = output.parent.resolve()
     try:
@@ -48,7 +49,7 @@ def save_model(model: ir.Model, output: Path, check: Callable[[Path], object] | 
                 (goal / output.name).unlink(missing_ok=True)
             for file in files:
                 file.replace(goal / file.name)
-            sync(goal)
+            sync_names(goal)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     return size

@@ -95,6 +95,7 @@ def search(
     compared = rejected.get(forms[0]) or (first[1] if first[0] is evaluators[0] else None)
     if goals.max_drop is None:
         within_goals = [_least_lost(within_goals, prefer)]
+    finalist = within_goals[0][1]
     if repairs:
         within_goals = [_repaired(of_form.as_delivered(), candidate, goals) for of_form, candidate in within_goals]
     taken, chosen = min(within_goals, key=lambda pair: pair[1].bytes)
@@ -102,7 +103,7 @@ def search(
     applied, size = taken.applied(chosen.structure, chosen.share), taken.size(chosen)
     _check_size(goals, size)
     if taken.form != forms[0] and (is_alone or goals.max_drop is None):
-        form_notes = _form_notes(evaluators[0], compared, taken, chosen, goals)
+        form_notes = _form_notes(evaluators[0], compared, taken, finalist, goals)
         applied = dataclasses.replace(applied, notes=(*applied.notes, *form_notes))
     if repairs and chosen.refusal is not None and not chosen.repaired:
         text = f"the model is delivered without repair: {chosen.refusal}"
@@ -175,9 +176,10 @@ def _may_be_better(in_form: CandidateEvaluator, taken: CandidateEvaluator, goals
 def _least_lost(
     within_goals: Sequence[tuple[CandidateEvaluator, Candidate]], prefer: str
 ) -> tuple[CandidateEvaluator, Candidate]:
-    """The model that loses least; the first one, which is faster, as long as it is not sure to lose more."""
+    """The model that loses least; the first one, which is faster, where its drop is within the bound of that."""
     first, least = within_goals[0], min(within_goals, key=lambda pair: pair[1].evidence.drop)
-    return first if prefer == "speed" and first[1].evidence.drop <= least[1].evidence.high else least
+    loses_more = first[1].evidence.drop > least[1].evidence.high  # which NaN does not show
+    return first if prefer == "speed" and not loses_more else least
 
 
 def _repaired(
@@ -272,7 +274,7 @@ def _marked(taken: CandidateEvaluator, chosen: Candidate, size: int) -> tuple[Po
 
 
 def _form_notes(
-    default: CandidateEvaluator, compared: Candidate | None, taken: CandidateEvaluator, chosen: Candidate, goals: Goals
+    default: CandidateEvaluator, compared: Candidate | None, taken: CandidateEvaluator, least: Candidate, goals: Goals
 ) -> Iterator[Message]:
     """Why weights are not kept as they are by default: what that alone has cost, or why it could not be.
 
@@ -280,7 +282,7 @@ def _form_notes(
         default: candidates in the default form.
         compared: the one that this form was rejected for, or that loses more; None = none of them is within the goals.
         taken: candidates in the form that is delivered.
-        chosen: the one that is delivered.
+        least: what of these it was compared with, before repair.
         goals: what is wanted.
     """
     candidates = default.as_delivered().candidates or default.candidates
@@ -295,7 +297,7 @@ def _form_notes(
     if goals.max_drop is not None:
         what += f" with {decisive.kept:.0%} of its weights kept, more than a --max-drop of {goals.max_drop:.2%} allows"
     elif compared is not None:
-        what += f" in {decisive.bytes:,} bytes, as {taken.form} {chosen.evidence.drop:.2%} in {chosen.bytes:,} bytes"
+        what += f" in {decisive.bytes:,} bytes, as {taken.form} {least.evidence.drop:.2%} in {least.bytes:,} bytes"
     else:
         what = f"has {min(candidate.bytes for candidate in candidates):,} bytes or more"
     if default.is_integer:

@@ -80,9 +80,9 @@ class Executor(abc.ABC):
             calls: the arguments of each task, as many in each.
             about: see `submit`, as `peers`.
             peers: see `submit`.
-            places: a number for each: those of one number go to one worker as long as it is there, also in later calls,
-                and numbers that follow each other to different ones. Without them tasks go to workers that have some of
-                what they need.
+            places: a number for each: those of one number go to one worker as long as it is there and no more come, in
+                later calls, too, and numbers that follow each other to different ones. Without them tasks go to workers
+                that have some of what they need.
 
         Returns:
             A result for each list, in their order.

@@ -155,17 +155,18 @@ class DaskExecutor(Executor):
     def _places(self, places: Sequence[int] | None, names: Sequence[str]) -> contextlib.AbstractContextManager[Any]:
         """Let tasks go to the workers of their numbers, in one message; others may take them from there.
 
-        A worker keeps its number as long as it is there, and one that comes takes that of one that has gone: what was
-        made for a number is where it is needed next.
+        What was made for a number is where it is needed next: a worker keeps its numbers as long as it is there, and
+        one that comes takes those of one that has gone, which any worker may have until then. Numbers are dealt anew
+        when there are more workers than ever before.
         """
         import dask
 
         if places is None or not (there := self._client.nthreads()):
             return contextlib.nullcontext()
         new = iter(sorted({*there} - {*self._workers}))
-        kept = (worker if worker in there else next(new, None) for worker in self._workers)
-        self._workers = [*(worker for worker in kept if worker is not None), *new]
-        workers = {name: self._workers[place % len(there)] for name, place in zip(names, places, strict=True)}
+        self._workers = [worker if worker in there else next(new, worker) for worker in self._workers]
+        self._workers += new
+        workers = {name: self._workers[place % len(self._workers)] for name, place in zip(names, places, strict=True)}
         at_places: contextlib.AbstractContextManager[Any]
         at_places = dask.annotate(workers=workers.__getitem__, allow_other_workers=True)
         return at_places

@@ -34,6 +34,7 @@ from netsurgeon.pipeline.execution.executors import (
     task_log,
 )
 
+dask: Any = pytest.importorskip("dask")
 distributed: Any = pytest.importorskip("distributed")
 pytestmark = pytest.mark.usefixtures("quick_workers")
 
@@ -114,6 +115,19 @@ def test_tasks_have_their_places_whoever_has_what_they_need(two_workers: Executo
     assert one != other
     assert again == [one, other]
     assert second == [other, one], "also in later calls"
+
+
+def test_workers_keep_their_numbers_while_others_go_and_come(
+    two_workers: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor: Any = two_workers
+    monkeypatch.setattr(executor, "_workers", [])
+    numbered = []
+    for there in ("ABC", "BC", "BCD", "BCDE"):
+        monkeypatch.setattr(executor._client, "nthreads", lambda there=there: dict.fromkeys(there, 1))
+        with executor._places(range(4), "0123"):
+            numbered.append("".join(map(dask.get_annotations()["workers"], "0123")))
+    assert numbered == ["ABCA", "ABCA", "DBCD", "DBCE"], "D takes the numbers of A, and E makes them anew"
 
 
 def test_workers_that_share_cores_have_them_once(two_workers: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
