@@ -12,8 +12,9 @@ from _tables import table, write
 KILLS = 10
 MUST_WORKERS, MUST_GIGABITS = 64, 10.0
 BYTES = (
-    "Models that were made alone, with local workers, and with two workers while ten are killed at random moments, if the "
-    "run lasts for so many; goals replay the times of the first run. Seconds of the wall mean little where other programs use the machine; "
+    "Models that were made alone, with local workers, and with two workers while ten are killed at random moments, if "
+    "the run lasts for so many; goals replay the times of the first run. Seconds of the wall mean little where other "
+    "programs use the machine; "
     "seconds of a core are those of the main process, scheduler included, and of all workers."
 )
 SPEED = "ResNet-50's shape, sparsity 0.8, by the wall; the main process and each worker are confined to one core."
