@@ -101,8 +101,8 @@ class Calibration:
         if mask is None:
             return self
         names = [value.name or "" for value in model.graph.inputs]
-        known = {name: mask.axes[name].length for name in names if name in mask.axes}
-        lengths = {name: (axis,) for name, axis in known.items() if axis > 0}
+        axis_of_inputs = {name: mask.axes[name].length for name in names if name in mask.axes}
+        lengths = {name: (axis,) for name, axis in axis_of_inputs.items() if axis > 0}
         if not lengths:  # nothing tells which entries count
             return self
         observation = observe(model, self.samples.few(2, np.random.default_rng(0)), self.runtime)

@@ -312,11 +312,11 @@ def test_rows_of_products_that_become_gemms_are_known_to_be_positions() -> None:
     ready = integer_form(model.clone(), feed, Runtime())
     assert not isinstance(ready, str)
     (gemm,) = find_layers(ready[0].graph)[0]
-    mask, known = calibration.samples.mask, calibration.counting_in(ready[0]).samples.mask
+    mask, followed = calibration.samples.mask, calibration.counting_in(ready[0]).samples.mask
     assert mask is not None
-    assert known is not None
+    assert followed is not None
     assert (gemm.operator, gemm.input_name in mask.axes) == ("Gemm", False)
-    entries = known.entries(gemm.input_name, known.kept(feed), (64, 8))
+    entries = followed.entries(gemm.input_name, followed.kept(feed), (64, 8))
     assert entries is not None
     np.testing.assert_array_equal(entries.ravel(), feed["attention_mask"].ravel() == 1)
 
